@@ -1,0 +1,1 @@
+"""From layers to programs: quantisation into planes, tiling, emission."""

@@ -23,6 +23,9 @@ INSTRUCTION_BYTES = 64
 #: Width of an AXI4 address. Instruction and register fields are 64 bits wide; the upper bits must be zero.
 ADDR_BITS = 40
 
+#: Instructions that wait in front of each queue.
+QUEUE_DEPTH = 8
+
 #: AXI4 bursts end at multiples of this many bytes.
 BURST_BOUNDARY = 4096
 
@@ -113,6 +116,12 @@ class Config:
         if (self.columns * self.header_bits) % self.bus_bits:
             raise ConfigError(f"cols must make the headers of a step fill whole bus words: {self.columns} columns x "
                               f"{self.header_bits} bits is no multiple of {self.bus_bits}, with cols = {self.cols!r}")
+        if self.headers_per_beat < min(self.units_per_beat, self.columns):
+            raise ConfigError(f"rows must be at least the {self.header_bits} bits of a header, or the grid at most "
+                              f"{self.headers_per_beat} columns, not {self.rows!r} with {self.columns} columns")
+        if self.cols < min(self.units_per_beat, self.columns):
+            raise ConfigError(f"cols must be at least bus_bits / rows = {self.units_per_beat}, or the whole grid one "
+                              f"macro, not {self.cols!r}")
         if self.out_cols % self.post_lanes:
             raise ConfigError(f"post_lanes must divide cols x grid_n = {self.out_cols}, not {self.post_lanes!r}")
 

@@ -6,15 +6,18 @@ A 64-bit quantity is a pair of registers, low word first. Reads of an unmapped a
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from .config import Config
+from .config import ADDR_BITS, INSTRUCTION_BYTES, Config, clog2
 
 #: Value of register ID: "CIM1" in memory order.
 ID_VALUE = int.from_bytes(b"CIM1", "little")
 
 #: DMA windows of the chip.
 WINDOWS = 4
+
+#: Value of register WATCHDOG after reset.
+WATCHDOG_CYCLES = 1 << 20
 
 #: Address bits of the register space.
 CSR_ADDR_BITS = 12
@@ -44,17 +47,27 @@ class Access(enum.Enum):
 
 @dataclass(frozen=True)
 class Register:
-    """One 32-bit register. ``fields`` maps a name to (lowest bit, width, meaning)."""
+    """One 32-bit register.
+
+    ``fields`` maps a name to (lowest bit, width, meaning). Bits outside ``writable`` read as zero; ``init`` is the value
+    after reset. Writes are ignored while bit 2 of the register named ``locked_by`` is set.
+    """
     name: str
     offset: int
     access: Access
     meaning: str
-    fields: dict[str, tuple[int, int, str]]
+    fields: dict[str, tuple[int, int, str]] = field(default_factory=dict)
+    writable: int = 0xFFFF_FFFF
+    init: int = 0
+    locked_by: str | None = None
 
 
-def _pair(name: str, offset: int, access: Access, meaning: str) -> list[Register]:
-    return [Register(name, offset, access, f"{meaning}, bits 31 to 0", {}),
-            Register(f"{name}_HIGH", offset + 4, access, f"{meaning}, bits 63 to 32", {})]
+def _pair(name: str, offset: int, access: Access, meaning: str, *, writable: int = (1 << 64) - 1,
+          locked_by: str | None = None) -> list[Register]:
+    low, high = writable & 0xFFFF_FFFF, writable >> 32
+    return [Register(name, offset, access, f"{meaning}, bits 31 to 0", writable=low, locked_by=locked_by),
+            Register(f"{name}_HIGH", offset + 4, access, f"{meaning}, bits 63 to 32", writable=high,
+                     locked_by=locked_by)]
 
 
 #: 64-bit counters of a program, in register order: they restart with START and stand still when it has ended.
@@ -72,8 +85,8 @@ def registers(config: Config) -> list[Register]:
     """All registers of a chip, by ascending offset."""
     ro, rw, w1, w1c = Access.RO, Access.RW, Access.W1, Access.W1C
     regs = [
-        Register("ID", 0x000, ro, f"{ID_VALUE:#010x}, \"CIM1\"", {}),
-        Register("FORMAT_VERSION", 0x004, ro, "version of the formats of steps, instructions and registers", {}),
+        Register("ID", 0x000, ro, f"{ID_VALUE:#010x}, \"CIM1\""),
+        Register("FORMAT_VERSION", 0x004, ro, "version of the formats of steps, instructions and registers"),
         *_pair("CONFIG_HASH", 0x008, ro, "hash of the configuration that the chip was built from"),
         Register("CONTROL", 0x010, w1, "commands", {
             "start": (0, 1, "run the program; ignored unless idle"),
@@ -87,32 +100,36 @@ def registers(config: Config) -> list[Register]:
             "overflow": (3, 1, "an accumulator or a scaled partial sum has wrapped around since START"),
         }),
         Register("IRQ_ENABLE", 0x018, rw, "which events raise the interrupt", {
-            "done": (0, 1, "program completed"), "error": (1, 1, "program stopped")}),
+            "done": (0, 1, "program completed"), "error": (1, 1, "program stopped")}, writable=3),
         Register("IRQ_STATUS", 0x01C, w1c, "events that have happened", {
             "done": (0, 1, "program completed"), "error": (1, 1, "program stopped")}),
         Register("CAUSE", 0x020, ro, "why the program stopped", {"cause": (0, 8, "see the table of causes")}),
         *_pair("ERROR_ADDRESS", 0x028, ro, "where; what it holds depends on CAUSE"),
-        *_pair("PROGRAM_ADDRESS", 0x030, rw, "first instruction; a multiple of 64"),
-        Register("PROGRAM_COUNT", 0x038, rw, "instructions of the program", {}),
-        Register("WATCHDOG", 0x03C, rw, "cycles without progress after which a program is stopped; 0: never", {}),
+        *_pair("PROGRAM_ADDRESS", 0x030, rw, "first instruction; a multiple of 64",
+              writable=(1 << ADDR_BITS) - INSTRUCTION_BYTES),
+        Register("PROGRAM_COUNT", 0x038, rw, "instructions of the program"),
+        Register("WATCHDOG", 0x03C, rw, "cycles without progress after which a program is stopped; 0: never",
+                 init=WATCHDOG_CYCLES),
     ]
     offset = 0x040
     for name, meaning in COUNTERS.items():
         regs += _pair(name, offset, ro, meaning)
         offset += 8
     for w in range(WINDOWS):
-        base = 0x100 + 0x20 * w
-        regs += [*_pair(f"WINDOW{w}_BASE", base, rw, f"first byte of window {w}"),
-                 *_pair(f"WINDOW{w}_LIMIT", base + 8, rw, f"first byte after window {w}"),
-                 Register(f"WINDOW{w}_FLAGS", base + 16, rw, f"what window {w} allows", {
+        base, flags = 0x100 + 0x20 * w, f"WINDOW{w}_FLAGS"
+        bounds = {"writable": (2 << ADDR_BITS) - 1, "locked_by": flags}
+        regs += [*_pair(f"WINDOW{w}_BASE", base, rw, f"first byte of window {w}", **bounds),
+                 *_pair(f"WINDOW{w}_LIMIT", base + 8, rw, f"first byte after window {w}", **bounds),
+                 Register(flags, base + 16, rw, f"what window {w} allows", {
                      "read": (0, 1, "DMA may read"), "write": (1, 1, "DMA may write"),
-                     "lock": (2, 1, "this window's registers ignore writes until reset")})]
+                     "lock": (2, 1, "this window's registers ignore writes until reset")}, 7, 0, flags)]
     for macro in range(config.macros):
         for spare in range(config.spare_cols):
             regs.append(Register(
                 f"REPAIR{macro}_{spare}", 0x400 + 4 * (macro * config.spare_cols + spare), rw,
                 f"macro {macro}: columns from this one on move up by one physical column", {
-                    "column": (0, 16, f"{config.cols}: none, the value after reset; ascending over the spares")}))
+                    "column": (0, 16, f"{config.cols}: none, the value after reset; ascending over the spares")},
+                (1 << clog2(config.cols + 1)) - 1, config.cols))
     return regs
 
 

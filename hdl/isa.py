@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from amaranth.hdl import Const
 from amaranth.lib import data
 
-from .config import ACT_BITS, INSTRUCTION_BYTES, Config
+from .config import ACT_BITS, ADDR_BITS, INSTRUCTION_BYTES, Config
 
 
 class Queue(enum.IntEnum):
@@ -52,7 +52,7 @@ class Field:
     signed: bool = False
 
 
-_HEAD = {
+HEAD = {
     "opcode": Field(8, "which instruction"),
     "wait": Field(8, "queues to take one token from before starting"),
     "signal": Field(8, "queues to give one token to when complete"),
@@ -122,16 +122,19 @@ def _shape(field: Field):
 
 def head_layout() -> data.StructLayout:
     """The first eight bytes of every instruction."""
-    members = {name: _shape(field) for name, field in _HEAD.items()}
-    return data.StructLayout(members | {"reserved": 64 - sum(f.bits for f in _HEAD.values())})
+    members = {name: _shape(field) for name, field in HEAD.items()}
+    return data.StructLayout(members | {"reserved": 64 - sum(f.bits for f in HEAD.values())})
+
+
+def fields_layout(opcode: Opcode) -> data.StructLayout:
+    """The fields after the head, without what is reserved."""
+    return data.StructLayout({name: _shape(field) for name, field in FIELDS[opcode].items()})
 
 
 def body_layout(opcode: Opcode) -> data.StructLayout:
     """The 56 bytes after the head; ``reserved`` is what the fields leave."""
-    fields = FIELDS[opcode]
-    used = sum(f.bits for f in fields.values())
-    return data.StructLayout({name: _shape(f) for name, f in fields.items()}
-                             | {"reserved": 8 * INSTRUCTION_BYTES - 64 - used})
+    fields = fields_layout(opcode)
+    return data.StructLayout(fields.members | {"reserved": 8 * INSTRUCTION_BYTES - 64 - fields.size})
 
 
 def instruction_layout(opcode: Opcode) -> data.StructLayout:
@@ -233,7 +236,8 @@ def illegal_fields(config: Config, instruction: Instruction) -> list[str]:
     f = instruction
     bus = config.bus_bytes
     if "address" in FIELDS[f.opcode]:
-        require(f["address"] % bus == 0, "address", f"a multiple of {bus}")
+        require(f["address"] % bus == 0 and f["address"] < 1 << ADDR_BITS, "address",
+                f"a multiple of {bus} below 2^{ADDR_BITS}")
     match f.opcode:
         case Opcode.LOAD_WEIGHTS:
             require(f["steps"] > 0, "steps", "at least 1")

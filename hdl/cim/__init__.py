@@ -1,0 +1,1 @@
+"""The compute-in-memory array: column, macro, loader, array."""

@@ -1,0 +1,1 @@
+"""The instruction processing unit: fetch, queues, DMA, post-processing, registers."""

@@ -1,0 +1,74 @@
+"""An AXI4-Lite slave for registers."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+#: Responses.
+OKAY, SLVERR = 0, 2
+
+
+def ports(addr_bits: int) -> dict[str, wiring.Member]:
+    """Members of a component for a flat 32-bit AXI4-Lite slave port, by their standard names under ``s_axil_``."""
+    channels = {
+        "aw": (In, {"addr": addr_bits, "prot": 3}),
+        "w": (In, {"data": 32, "strb": 4}),
+        "b": (Out, {"resp": 2}),
+        "ar": (In, {"addr": addr_bits, "prot": 3}),
+        "r": (Out, {"data": 32, "resp": 2}),
+    }
+    members = {}
+    for channel, (forward, signals) in channels.items():
+        backward = In if forward is Out else Out
+        members |= {f"s_axil_{channel}{name}": forward(width) for name, width in signals.items()}
+        members |= {f"s_axil_{channel}valid": forward(1), f"s_axil_{channel}ready": backward(1)}
+    return members
+
+
+class RegisterBus(wiring.Component):
+    """One access at a time, as seen by the registers.
+
+    ``write`` comes for one cycle with address, data and strobes; ``read`` for one cycle, with ``read_data`` in that
+    cycle. ``unmapped`` in the same cycle answers SLVERR.
+
+    Members
+    -------
+    s_axil_* : the AXI4-Lite port
+    write, write_address, write_data, write_strobe : Out, write_unmapped : In
+    read, read_address : Out, read_data, read_unmapped : In
+    """
+
+    def __init__(self, addr_bits: int):
+        super().__init__(ports(addr_bits) | {
+            "write": Out(1), "write_address": Out(addr_bits), "write_data": Out(32), "write_strobe": Out(4),
+            "write_unmapped": In(1),
+            "read": Out(1), "read_address": Out(addr_bits), "read_data": In(32), "read_unmapped": In(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.comb += [
+            self.write.eq(self.s_axil_awvalid & self.s_axil_wvalid & (~self.s_axil_bvalid | self.s_axil_bready)),
+            self.s_axil_awready.eq(self.write),
+            self.s_axil_wready.eq(self.write),
+            self.write_address.eq(self.s_axil_awaddr),
+            self.write_data.eq(self.s_axil_wdata),
+            self.write_strobe.eq(self.s_axil_wstrb),
+            self.read.eq(self.s_axil_arvalid & (~self.s_axil_rvalid | self.s_axil_rready)),
+            self.s_axil_arready.eq(self.read),
+            self.read_address.eq(self.s_axil_araddr),
+        ]
+        with m.If(self.s_axil_bready):
+            m.d.sync += self.s_axil_bvalid.eq(0)
+        with m.If(self.write):
+            m.d.sync += [self.s_axil_bvalid.eq(1), self.s_axil_bresp.eq(_response(self.write_unmapped))]
+        with m.If(self.s_axil_rready):
+            m.d.sync += self.s_axil_rvalid.eq(0)
+        with m.If(self.read):
+            m.d.sync += [self.s_axil_rvalid.eq(1), self.s_axil_rdata.eq(self.read_data),
+                         self.s_axil_rresp.eq(_response(self.read_unmapped))]
+        return m
+
+
+def _response(unmapped: Signal):
+    return unmapped << 1

@@ -1,0 +1,42 @@
+"""The chip: what an integrator instantiates."""
+
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from .axi import axi4, axi_lite
+from .config import Config, ConfigError
+from .core import Core
+from .csr import CSR_ADDR_BITS
+
+
+class Chip(wiring.Component):
+    """One core with flat, standard port names; ``docs/integration.md`` is its data sheet.
+
+    Members
+    -------
+    m_axi_* : AXI4 master
+    s_axil_* : AXI4-Lite slave
+    irq : Out(1)
+
+    Raises
+    ------
+    ConfigError
+        If the configuration has more than one core; those exist as a system model only.
+    """
+
+    def __init__(self, config: Config):
+        if config.cores != 1:
+            raise ConfigError(f"cores must be 1 for RTL, not {config.cores!r}")
+        self.config = config
+        super().__init__(axi4.ports(config) | axi_lite.ports(CSR_ADDR_BITS) | {"irq": Out(1)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.core = core = Core(self.config)
+        axi4.connect_ports(m, self, core.bus, self.config)
+        for name, member in axi_lite.ports(CSR_ADDR_BITS).items():
+            mine, inner = getattr(self, name), getattr(core, name)
+            m.d.comb += inner.eq(mine) if member.flow == In else mine.eq(inner)
+        m.d.comb += self.irq.eq(core.irq)
+        return m

@@ -1,0 +1,105 @@
+"""Bundles that run between loader, array, macro and column. All of them are broadcast and registered at their source."""
+
+from amaranth.lib import data
+
+from ..config import Config, clog2
+
+
+def slot_row_bits(config: Config) -> int:
+    """Width of the number of a bus word's row of slots; at least one, since Verilog has no ports of no width."""
+    return max(1, clog2(config.slots // config.units_per_beat))
+
+
+def issue_layout(config: Config) -> data.StructLayout:
+    """One cycle of the lockstep grid: which plane of which bank, and where it stands in its vector and step.
+
+    ``first`` and ``last`` frame the planes of a vector; ``step`` marks the first plane of a step; ``plane`` counts the
+    stored planes of each column from 0, whatever their bit.
+    """
+    return data.StructLayout({
+        "valid": 1,
+        "first": 1,
+        "last": 1,
+        "step": 1,
+        "bank": 1,
+        "plane": clog2(config.slots),
+    })
+
+
+def group_layout(config: Config) -> data.StructLayout:
+    """What a column knows of its group besides sign word and planes: mask, scale, and the slot of its first plane."""
+    return data.StructLayout({
+        "mask": config.planes,
+        "m": 3,
+        "e": 5,
+        "first_slot": clog2(config.slots),
+    })
+
+
+def bank_record_layout(config: Config) -> data.StructLayout:
+    """The words of a bank that are not planes or signs, as the BIST port reads them."""
+    return data.StructLayout({"group": group_layout(config), "constant": config.constant_bits})
+
+
+def classes(config: Config) -> int:
+    """Columns that can receive from one bus word: column ``c`` is of class ``c mod classes``.
+
+    A column takes at least one unit, so the columns that share a bus word are consecutive and at most as many as it has
+    units; each class has at most one of them.
+    """
+    return min(config.units_per_beat, config.columns)
+
+
+def class_members(config: Config) -> int:
+    """Columns of a class."""
+    return config.columns // classes(config)
+
+
+def delivery_layout(config: Config) -> data.StructLayout:
+    """What one class receives from one bus word.
+
+    ``member`` is the column's number within its class; ``first`` says that its sign word (and with it the group) is
+    delivered; ``lane_mask`` which lanes of the bus word are its planes; ``constant`` the negation constant so far.
+    """
+    return data.StructLayout({
+        "valid": 1,
+        "member": clog2(class_members(config)),
+        "first": 1,
+        "lane_mask": config.units_per_beat,
+        "sign": config.rows,
+        "group": group_layout(config),
+        "constant": config.constant_bits,
+    })
+
+
+def load_layout(config: Config) -> data.StructLayout:
+    """One bus word on its way into a bank: the lanes as they came, the row of slots that they go to, and a delivery
+    per class."""
+    return data.StructLayout({
+        "bank": 1,
+        "row": slot_row_bits(config),
+        "lanes": config.bus_bits,
+        "classes": data.ArrayLayout(delivery_layout(config), classes(config)),
+    })
+
+
+def bist_words(config: Config) -> int:
+    """Words per column and bank that the BIST port reads: plane slots, sign word, then the bank record in pieces of
+    ``rows`` bits."""
+    return config.slots + 1 + -(-bank_record_layout(config).size // config.rows)
+
+
+def bist_layout(config: Config) -> data.StructLayout:
+    """A read through the compute-side read port; it takes the place of a plane and must not meet one."""
+    return data.StructLayout({
+        "valid": 1,
+        "column": clog2(config.physical_cols),
+        "bank": 1,
+        "word": clog2(bist_words(config)),
+    })
+
+
+def scaled_layout() -> data.StructLayout:
+    """A psum times its group's scale, wrapped to 32 bits; ``overflow`` if that changed it."""
+    from amaranth.hdl import signed
+    return data.StructLayout({"value": signed(32), "overflow": 1})

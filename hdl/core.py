@@ -1,0 +1,118 @@
+"""A core: engine, control and registers, with its own reset for the engine."""
+
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from .axi import axi4, axi_lite
+from .cim.interfaces import bist_layout
+from .config import ADDR_BITS, FORMAT_VERSION, Config
+from .csr import COUNTERS, CSR_ADDR_BITS, ID_VALUE, WINDOWS
+from .ipu.control import Control
+from .ipu.engine import Engine
+from .ipu.registers import Registers, wide
+
+
+class Core(wiring.Component):
+    """One grid with its IPU: an AXI4 master, an AXI4-Lite slave, an interrupt, and the BIST read port.
+
+    Members
+    -------
+    bus : Out(axi4.Signature)
+    s_axil_* : AXI4-Lite slave
+    irq : Out(1)
+        High while an enabled event is set in IRQ_STATUS.
+    bist : In(bist_layout), bist_words : Out(ArrayLayout)
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "bus": Out(axi4.Signature(config)),
+            **axi_lite.ports(CSR_ADDR_BITS),
+            "irq": Out(1),
+            "bist": In(bist_layout(config)),
+            "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        m.domains.engine = ClockDomain(local=True)
+        m.submodules.registers = registers = Registers(self.config)
+        m.submodules.control = control = Control()
+        engine = Engine(self.config)
+        m.submodules.engine = DomainRenamer("engine")(engine)
+        m.d.comb += [
+            ClockSignal("engine").eq(ClockSignal()),
+            ResetSignal("engine").eq(ResetSignal() | control.engine_reset),
+        ]
+        for name, member in axi_lite.ports(CSR_ADDR_BITS).items():
+            mine, inner = getattr(self, name), getattr(registers, name)
+            m.d.comb += inner.eq(mine) if member.flow == In else mine.eq(inner)
+        self._control(m, registers, control, engine)
+        self._status(m, registers, control)
+        self._bus(m, control, engine)
+        return m
+
+    def _control(self, m, registers, control, engine):
+        """From registers to the engine."""
+        m.d.comb += [
+            control.start.eq(registers.control_set[0]),
+            control.soft_reset.eq(registers.control_set[1]),
+            control.watchdog.eq(registers.watchdog),
+            control.fault.eq(engine.fault),
+            control.finished.eq(engine.finished),
+            control.decoded_address.eq(engine.decoded_address),
+            control.overflow.eq(engine.overflow),
+            control.events.eq(engine.events),
+            engine.go.eq(control.go),
+            engine.halt.eq(control.halt),
+            engine.address.eq(wide(registers, "program_address")[:ADDR_BITS]),
+            engine.count.eq(registers.program_count),
+            engine.bist.eq(self.bist),
+            self.bist_words.eq(engine.bist_words),
+        ]
+        for number in range(WINDOWS):
+            window = engine.windows[number]
+            flags = getattr(registers, f"window{number}_flags")
+            m.d.comb += [
+                window.base.eq(wide(registers, f"window{number}_base")),
+                window.limit.eq(wide(registers, f"window{number}_limit")),
+                window.read.eq(flags[0]),
+                window.write.eq(flags[1]),
+            ]
+        for macro in range(self.config.macros):
+            for spare in range(self.config.spare_cols):
+                m.d.comb += engine.repair[macro][spare].eq(getattr(registers, f"repair{macro}_{spare}"))
+
+    def _status(self, m, registers, control):
+        """From the engine to registers and interrupt."""
+        config = self.config
+        events = Cat(control.done_event, control.error_event)
+        pending = Signal(2)
+        m.d.sync += pending.eq((pending & ~registers.irq_status_clear[:2]) | events)
+        m.d.comb += [
+            registers.id.eq(ID_VALUE),
+            registers.format_version.eq(FORMAT_VERSION),
+            wide(registers, "config_hash").eq(config.hash),
+            registers.status.eq(Cat(control.busy, control.done, control.error, control.overflowed)),
+            registers.irq_status.eq(pending),
+            registers.cause.eq(control.cause),
+            wide(registers, "error_address").eq(control.error_address),
+            self.irq.eq((pending & registers.irq_enable[:2]).any()),
+            *(wide(registers, name.lower()).eq(counter) for name, counter in zip(COUNTERS, control.counters)),
+        ]
+
+    def _bus(self, m, control, engine):
+        wiring.connect(m, engine=engine.bus, bus=wiring.flipped(self.bus))
+        handshake = {name: getattr(engine.bus, name).valid & getattr(engine.bus, name).ready
+                     for name in ("ar", "r", "aw", "w", "b")}
+        m.d.comb += [
+            control.read_request.eq(handshake["ar"]),
+            control.read_beat.eq(handshake["r"]),
+            control.read_end.eq(handshake["r"] & engine.bus.r.payload.last),
+            control.write_request.eq(handshake["aw"]),
+            control.write_beat.eq(handshake["w"]),
+            control.write_end.eq(handshake["b"]),
+            control.requesting.eq(engine.bus.ar.valid | engine.bus.aw.valid),
+        ]

@@ -1,0 +1,189 @@
+"""The engine: everything that a program uses, from instruction fetch to the array."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
+from amaranth.lib.wiring import In, Out, connect, flipped
+
+from ..axi import axi4
+from ..axi.arbiter import RoundRobin
+from ..cim.array import Array
+from ..cim.interfaces import bist_layout
+from ..cim.loader import Loader
+from ..config import ADDR_BITS, QUEUE_DEPTH, Config, clog2
+from ..isa import QUEUES, Queue
+from .activation_buffer import ActivationBuffer
+from .compute import Compute
+from .decode import Decode, command_layout
+from .fault import fault_layout
+from .fetch import Fetch
+from .load import Load
+from .parameter_memory import ParameterMemory
+from .store import Store
+from .tokens import Tokens
+from .weights import Weights
+from .windows import windows_layout
+
+
+def events_layout() -> data.StructLayout:
+    """What happens in a cycle, for counters and watchdog."""
+    return data.StructLayout({"array_busy": 1, "compute_wait": 1, "weight_beat": 1, "progress": 1})
+
+
+class Engine(wiring.Component):
+    """Runs one program after a reset.
+
+    Members
+    -------
+    go : In(1), address, count : In
+        Starts the program of ``count`` instructions.
+    halt : In(1)
+        Begin nothing new on the bus.
+    windows : In(ArrayLayout), repair : In(ArrayLayout)
+    bus : Out(axi4.Signature)
+    finished : Out(1)
+        Nothing is left to do.
+    fault : Out(fault_layout)
+    decoded_address : Out
+        Of the youngest instruction decoded.
+    overflow : Out(1), events : Out(events_layout)
+    bist : In(bist_layout), bist_words : Out(ArrayLayout)
+    """
+
+    def __init__(self, config: Config):
+        self.config = config
+        super().__init__({
+            "go": In(1),
+            "address": In(ADDR_BITS),
+            "count": In(32),
+            "halt": In(1),
+            "windows": In(windows_layout()),
+            "repair": In(data.ArrayLayout(data.ArrayLayout(clog2(config.cols + 1), config.spare_cols), config.macros)),
+            "bus": Out(axi4.Signature(config)),
+            "finished": Out(1),
+            "fault": Out(fault_layout()),
+            "decoded_address": Out(ADDR_BITS),
+            "overflow": Out(1),
+            "events": Out(events_layout()),
+            "bist": In(bist_layout(config)),
+            "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.submodules.fetch = self.fetch = Fetch(config, channel=0)
+        m.submodules.weights = self.weights = Weights(config, channel=1)
+        m.submodules.load = self.load = Load(config, channel=2)
+        m.submodules.decode = self.decode = Decode(config)
+        m.submodules.tokens = self.tokens = Tokens()
+        m.submodules.compute = self.compute = Compute(config)
+        m.submodules.store = self.store = Store(config)
+        m.submodules.loader = self.loader = Loader(config)
+        m.submodules.array = self.array = Array(config)
+        m.submodules.activation_buffer = self.activation_buffer = ActivationBuffer(config)
+        m.submodules.parameter_memory = self.parameter_memory = ParameterMemory(config)
+        self._instructions(m)
+        self._memory(m)
+        self._buffers(m)
+        self._array(m)
+        self._state(m)
+        return m
+
+    def _instructions(self, m):
+        """Fetch, decode, queues, tokens."""
+        m.d.comb += [self.fetch.start.eq(self.go), self.fetch.address.eq(self.address), self.fetch.count.eq(self.count),
+                     self.decode.halt.eq(self.halt), self.decoded_address.eq(self.decode.address)]
+        connect(m, fetch=self.fetch.o_records, decode=self.decode.i_records)
+        for queue, engine in ((Queue.LOAD, self.load), (Queue.COMPUTE, self.compute), (Queue.STORE, self.store)):
+            fifo = SyncFIFO(width=command_layout(queue).size, depth=QUEUE_DEPTH)
+            m.submodules[f"{queue.name.lower()}_queue"] = fifo
+            commands = self.decode.output(queue)
+            m.d.comb += [
+                fifo.w_en.eq(commands.valid), fifo.w_data.eq(commands.payload), commands.ready.eq(fifo.w_rdy),
+                engine.i_commands.valid.eq(fifo.r_rdy), engine.i_commands.payload.eq(fifo.r_data),
+                fifo.r_en.eq(engine.i_commands.ready),
+                engine.halt.eq(self.halt),
+            ]
+            connect(m, queue=engine.tokens, tokens=self.tokens.queues[QUEUES.index(queue)])
+
+    def _memory(self, m):
+        """The DMA channels share the bus: addresses take turns, data find their channel by ID."""
+        readers = (self.fetch, self.weights, self.load)
+        m.submodules.arbiter = arbiter = RoundRobin(axi4.address_layout(), len(readers))
+        connect(m, arbiter=arbiter.o_chosen, bus=flipped(self.bus.ar))
+        m.d.comb += self.bus.r.ready.eq(1)
+        for number, reader in enumerate(readers):
+            connect(m, reader=reader.ar, arbiter=arbiter.i_sources[number])
+            m.d.comb += [
+                reader.r.valid.eq(self.bus.r.valid & (self.bus.r.payload.id == reader.channel)),
+                reader.r.payload.eq(self.bus.r.payload),
+                reader.windows.eq(self.windows),
+                reader.halt.eq(self.halt),
+            ]
+        for name in ("aw", "w", "b"):
+            connect(m, store=getattr(self.store, name), bus=flipped(getattr(self.bus, name)))
+        m.d.comb += self.store.windows.eq(self.windows)
+
+    def _buffers(self, m):
+        acts, parameters = self.activation_buffer, self.parameter_memory
+        m.d.comb += [
+            acts.write.eq(self.load.act_write),
+            acts.write_beat.eq(self.load.act_beat),
+            acts.write_word.eq(self.load.word),
+            acts.read.eq(self.compute.read),
+            acts.read_line.eq(self.compute.line),
+            parameters.write.eq(self.load.parameter_write),
+            parameters.write_beat.eq(self.load.parameter_beat),
+            parameters.write_word.eq(self.load.word),
+            parameters.read.eq(self.store.post_fetch),
+            parameters.read_block.eq(self.store.parameter_block),
+            self.store.parameters.eq(parameters.parameters),
+        ]
+
+    def _array(self, m):
+        connect(m, load=self.load.o_weights, weights=self.weights.i_weights)
+        connect(m, weights=self.weights.o_words, loader=self.loader.i_words)
+        array, compute, loader = self.array, self.compute, self.loader
+        m.d.comb += [
+            self.weights.step_end.eq(loader.step_end),
+            loader.bank_free.eq(compute.bank_free),
+            compute.commit.eq(loader.commit),
+            compute.commit_bank.eq(loader.commit_bank),
+            compute.planes.eq(loader.planes),
+            array.load.eq(loader.load),
+            array.issue.eq(compute.issue),
+            array.target.eq(compute.target),
+            array.act_signed.eq(compute.act_signed),
+            array.zero_point.eq(compute.zero_point),
+            array.line.eq(self.activation_buffer.line),
+            compute.retired.eq(array.retired),
+            compute.retired_signal.eq(array.retired_signal),
+            array.repair.eq(self.repair),
+            array.bist.eq(self.bist),
+            self.bist_words.eq(array.bist_words),
+            array.post_fetch.eq(self.store.post_fetch),
+            array.post_vector.eq(self.store.post_vector),
+            array.post_block.eq(self.store.post_block),
+            self.store.post_values.eq(array.post_values),
+            self.overflow.eq(array.overflow),
+        ]
+
+    def _state(self, m):
+        parts = (self.decode, self.fetch, self.weights, self.load, self.store, self.tokens)
+        for part in reversed(parts):  # the first one wins
+            with m.If(part.fault.valid):
+                m.d.comb += self.fault.eq(part.fault)
+        idle = Cat(self.fetch.done, self.decode.idle, self.load.idle, self.weights.idle, self.compute.idle,
+                   self.store.idle)
+        handshakes = [channel.valid & channel.ready for channel in (
+            self.bus.ar, self.bus.r, self.bus.aw, self.bus.w, self.bus.b, self.fetch.o_records)]
+        weight_beat = Signal()
+        m.d.comb += [
+            self.finished.eq(idle.all()),
+            weight_beat.eq(self.loader.i_words.valid & self.loader.i_words.ready),
+            self.events.array_busy.eq(self.compute.issue.valid),
+            self.events.compute_wait.eq(self.compute.waiting),
+            self.events.weight_beat.eq(weight_beat),
+            self.events.progress.eq(Cat(handshakes, weight_beat, self.compute.issue.valid).any()),
+        ]

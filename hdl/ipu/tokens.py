@@ -1,0 +1,61 @@
+"""Dependency tokens between queues."""
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..csr import Cause
+from ..isa import QUEUES
+from .fault import fault_layout, raise_fault
+
+#: Width of a token counter.
+COUNTER_BITS = 8
+
+
+def token_signature() -> wiring.Signature:
+    """How a queue asks for tokens and gives them, as seen from the queue.
+
+    ``wait`` names the queues to take one token each from; ``granted`` rises combinationally if all are there; ``take``
+    takes them. ``signal`` gives one token to each queue named, in that cycle. ``granted`` does not depend on ``take``.
+    """
+    return wiring.Signature({
+        "wait": Out(len(QUEUES)),
+        "take": Out(1),
+        "granted": In(1),
+        "signal": Out(len(QUEUES)),
+    })
+
+
+class Tokens(wiring.Component):
+    """A counter for each ordered pair of queues.
+
+    A counter that would pass 255 raises ``fault`` with address ``8 x from + to``.
+
+    Members
+    -------
+    queues : In(token_signature).array(3)
+    fault : Out(fault_layout)
+    """
+
+    def __init__(self):
+        super().__init__({
+            "queues": In(token_signature()).array(len(QUEUES)),
+            "fault": Out(fault_layout()),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        for to, taker in enumerate(self.queues):
+            available = []
+            for source, giver in enumerate(self.queues):
+                count = Signal(COUNTER_BITS, name=f"tokens_{source}_to_{to}")
+                given, taken = giver.signal[to], taker.take & taker.wait[source]
+                available.append((count != 0) | ~taker.wait[source])
+                with m.If(given & ~taken):
+                    m.d.sync += count.eq(count + 1)
+                    with m.If(count.all()):
+                        raise_fault(m, self.fault, Cause.TOKEN_OVERFLOW, 8 * source + to)
+                with m.Elif(taken & ~given):
+                    m.d.sync += count.eq(count - 1)
+            m.d.comb += taker.granted.eq(Cat(available).all())
+        return m

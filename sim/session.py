@@ -1,0 +1,262 @@
+"""Runs compiled programs: on the golden model, or on the RTL in a simulator, with the same call."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from hdl.config import FORMAT_VERSION, Config
+from hdl.csr import ID_VALUE, Cause
+from hdl.program import Program
+
+from .golden.executor import Execution, execute
+from .rtl.build import Build, build
+from .rtl.design import Source, generated
+from .rtl.harness import AXI_MEMORY, harness
+from .rtl.image import read_image, write_image
+from .rtl.run import run
+
+BACKENDS = ("golden", "verilator", "icarus")
+
+#: Memory of the system under Verilator, so that one build serves many programs; larger programs get the next power of
+#: two. Icarus stores four-state words and gets what the program needs.
+VERILATOR_MEMORY_BYTES = 1 << 26
+
+
+class ProgramStopped(RuntimeError):
+    """The chip stopped a program.
+
+    Attributes
+    ----------
+    cause : Cause
+    address : int
+        What it is depends on the cause, see :class:`hdl.csr.Cause`.
+    """
+
+    def __init__(self, cause: Cause, address: int):
+        super().__init__(f"the program was stopped with cause {cause.name} ({cause.value}) at {address:#x}")
+        self.cause = cause
+        self.address = address
+
+
+class ProgramTimeout(RuntimeError):
+    """A program had not ended after the cycles that it was given."""
+
+
+class ChipMismatch(RuntimeError):
+    """The simulated chip is not the one that the session was made for."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a program gave.
+
+    Attributes
+    ----------
+    outputs : dict of ndarray
+        By the names of the program's outputs.
+    cycles : int or None
+        From START to the end; None on the golden model, which has no clock.
+    counters : dict of int
+        The chip's counters by name; the golden model has those that do not depend on time.
+    overflow : bool
+        Whether an accumulator or a scaled partial sum wrapped around.
+    seconds : float
+        Wall time from START to the end.
+    """
+
+    outputs: dict[str, np.ndarray]
+    cycles: int | None
+    counters: dict[str, int]
+    overflow: bool
+    seconds: float
+
+    @property
+    def cycles_per_second(self) -> float | None:
+        """Simulated cycles per second of wall time."""
+        return None if self.cycles is None else self.cycles / self.seconds
+
+
+def chip(config: Config):
+    """The chip of a configuration."""
+    from hdl.chip import Chip
+    return Chip(config)
+
+
+class Session:
+    """One chip on one backend; programs run on it one after another, each from reset.
+
+    Parameters
+    ----------
+    config : Config
+    backend : str
+        ``golden``, ``verilator`` or ``icarus``.
+    view : str
+        Of the leaves: ``simulation``, the quicker, or ``generic``.
+    design : Generated, or function from Config to Component
+        What to simulate instead of :class:`hdl.chip.Chip`; it has the chip's ports.
+    waves : bool
+        Keep waves of every run; see :attr:`directory`.
+    public_all : bool
+        As for :func:`sim.rtl.build`.
+    threads : int
+        Threads of Verilator's simulation.
+    read_latency : int
+        Cycles from a read address to its first data.
+
+    Raises
+    ------
+    ValueError
+        If there is no such backend.
+    """
+
+    def __init__(self, config: Config, backend: str = "golden", *, view: str = "simulation", design: Source = chip,
+                 waves: bool = False, public_all: bool = False, threads: int = 1, read_latency: int = 40):
+        if backend not in BACKENDS:
+            raise ValueError(f"the backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
+        self.config = config
+        self.backend = backend
+        self.view = view
+        self.design = design
+        self.waves = waves
+        self.public_all = public_all
+        self.threads = threads
+        self.read_latency = read_latency
+        #: Folder of the last run; it is kept if the run failed or wrote waves.
+        self.directory: Path | None = None
+
+    def prepare(self, memory_bytes: int = 0) -> Build | None:
+        """Builds the simulation for programs of up to ``memory_bytes``, so that :meth:`run` finds it ready."""
+        if self.backend == "golden":
+            return None
+        least = VERILATOR_MEMORY_BYTES if self.backend == "verilator" else 4096
+        size = 1 << (max(memory_bytes, least) - 1).bit_length()
+        top = harness(generated(self.design, self.config, name="chip", view=self.view), self.config,
+                      memory_bytes=size, read_latency=self.read_latency)
+        return build(top, self.config, simulator=self.backend, waves=self.waves, public_all=self.public_all,
+                     threads=self.threads, extra_sources=[AXI_MEMORY])
+
+    def run(self, program: Program, inputs: Mapping[str, np.ndarray] | None = None, *, progress: bool = False,
+            max_cycles: int | None = None, watchdog: int = 100_000) -> Result:
+        """Runs a program from reset.
+
+        Parameters
+        ----------
+        inputs : dict of ndarray
+            By the names of the program's inputs.
+        progress : bool
+            Show a bar of simulated cycles. Its length is what the golden model's counts make likely.
+        max_cycles : int
+            Give up after so many.
+        watchdog : int
+            Cycles without progress after which the chip stops the program itself; 0: never.
+
+        Raises
+        ------
+        ProgramError
+            If the program was made for another configuration, or the inputs do not fit it.
+        ProgramStopped
+            If the chip stopped it.
+        ProgramTimeout
+            If ``max_cycles`` have passed.
+        ChipMismatch
+            If the chip's registers do not name this configuration.
+        """
+        program.check(self.config)
+        memory = program.image(inputs)
+        if self.backend == "golden":
+            return self._run_golden(program, memory)
+        return self._run_rtl(program, memory, progress, max_cycles, watchdog)
+
+    def _run_golden(self, program: Program, memory: np.ndarray) -> Result:
+        begin = time.perf_counter()
+        execution = execute(self.config, memory, program.entry, program.count)
+        seconds = time.perf_counter() - begin
+        if execution.cause != Cause.NONE:
+            raise ProgramStopped(execution.cause, execution.address)
+        counters = {"ARRAY_BUSY": execution.array_busy, "WEIGHT_BEATS": execution.weight_beats,
+                    "READ_BEATS": execution.read_beats, "WRITE_BEATS": execution.write_beats}
+        return Result(program.results(execution.memory), None, counters, execution.overflow, seconds)
+
+    def _run_rtl(self, program: Program, memory: np.ndarray, progress: bool, max_cycles: int | None,
+                 watchdog: int) -> Result:
+        made = self.prepare(program.memory_bytes)
+        assert made is not None
+        from .rtl.run import new_directory
+        self.directory = directory = new_directory(made.name)
+        bus = self.config.bus_bytes
+        write_image(directory / "image.hex", memory, bus)
+        expected = {"id": ID_VALUE, "format_version": FORMAT_VERSION, "config_hash": self.config.hash}
+        (directory / "job.json").write_text(json.dumps({
+            "expected": expected, "entry": program.entry, "count": program.count, "watchdog": watchdog,
+            "max_cycles": max_cycles,
+            "windows": [[0, program.memory_bytes, ["read"]], [*program.writable, ["read", "write"]]],
+        }))
+        low, high = program.writable[0] // bus, max(program.writable[0], program.writable[1] - 1) // bus
+        plusargs = [f"+image={directory / 'image.hex'}", f"+dump={directory / 'dump.hex'}", f"+first={low}",
+                    f"+last={high}"]
+        show = _bar(directory / "progress", lambda: execute(self.config, memory, program.entry, program.count))
+        if progress:
+            with show:
+                run(made, "sim.rtl.session_tb", plusargs=plusargs, directory=directory, waves=self.waves)
+        else:
+            run(made, "sim.rtl.session_tb", plusargs=plusargs, directory=directory, waves=self.waves)
+        answer = json.loads((directory / "result.json").read_text())
+        _check(answer, expected, max_cycles)
+        if program.writable[1] > program.writable[0]:
+            written = read_image(directory / "dump.hex", bus, program.memory_bytes, first=low)
+            memory[program.writable[0]:program.writable[1]] = written[program.writable[0]:program.writable[1]]
+        if not self.waves:
+            shutil.rmtree(directory)
+        return Result(program.results(memory), answer["counters"]["CYCLES"], answer["counters"],
+                      bool(answer["status"]["overflow"]), answer["seconds"])
+
+
+def _check(answer: dict, expected: dict, max_cycles: int | None):
+    """Raises what a run that did not complete deserves."""
+    for name, value in expected.items():
+        if answer[name] != value:
+            raise ChipMismatch(f"the simulated chip's register {name.upper()} must be {value:#x}, not "
+                               f"{answer[name]:#x}; build it from the same configuration and sources")
+    if not answer["ended"]:
+        raise ProgramTimeout(f"the program has not ended after max_cycles = {max_cycles} cycles")
+    if answer["status"]["error"]:
+        raise ProgramStopped(Cause(answer["cause"]), answer["error_address"])
+
+
+def expected_cycles(execution: Execution) -> int:
+    """About how long the chip will take: the array or the bus, whichever has more to do."""
+    return max(1, execution.array_busy, execution.read_beats + execution.write_beats)
+
+
+@contextmanager
+def _bar(file: Path, model: Callable[[], Execution]) -> Iterator[None]:
+    """A progress bar of the cycles that the simulation notes in ``file``."""
+    ended = threading.Event()
+    total = expected_cycles(model())
+    bar = tqdm(total=total, unit=" cycles", unit_scale=True, desc="simulating")
+
+    def follow():
+        while not ended.wait(0.2):
+            lines = file.read_text().split() if file.is_file() else []
+            if lines:
+                bar.update(min(int(lines[-1]), total) - bar.n)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+        ended.set()
+        thread.join()
+        bar.update(total - bar.n)
+    finally:
+        ended.set()
+        thread.join()
+        bar.close()

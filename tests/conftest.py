@@ -1,0 +1,55 @@
+"""Options and summary of the test run. The last line is ``N passed, 0 failed``: each cocotb test counts as one."""
+
+import pytest
+
+from sim.rtl import SIMULATORS
+
+
+def pytest_addoption(parser):
+    group = parser.getgroup("cimple")
+    group.addoption("--sim", choices=SIMULATORS, default="verilator", help="simulator of the cocotb regression")
+    group.addoption("--bench", default=None, help="only this bench of verif/benches.py")
+    group.addoption("--seed", type=int, default=None, help="seed of the cocotb tests, 1 by default")
+
+
+class Summary:
+    """Counts tests as they report, and prints the count once everything else has been printed."""
+
+    def __init__(self):
+        self.passed = 0
+        self.failed = 0
+        self.coverage: list[tuple[str, str]] = []
+
+    def pytest_runtest_logreport(self, report):
+        properties = dict(report.user_properties)
+        if report.when != "call":
+            self.failed += report.failed
+        elif "cocotb_passed" in properties:
+            self.passed += properties["cocotb_passed"]
+            self.failed += max(properties["cocotb_failed"], int(report.failed))
+        else:
+            self.passed += report.passed
+            self.failed += report.failed
+        if report.when == "call" and properties.get("coverage"):
+            self.coverage.append((report.nodeid, properties["coverage"]))
+
+    def pytest_collectreport(self, report):
+        self.failed += report.failed
+
+    def pytest_terminal_summary(self, terminalreporter):
+        if self.coverage:
+            terminalreporter.section("functional coverage")
+            for name, text in self.coverage:
+                terminalreporter.write_line(name)
+                terminalreporter.write_line(text)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self, config):
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and not config.option.collectonly:
+            reporter.write_line(f"{self.passed} passed, {self.failed} failed")
+
+
+def pytest_configure(config):
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Summary(), "cimple-summary")

@@ -1,0 +1,94 @@
+"""Sessions: the same call on every backend. The RTL side runs a stand-in for the chip."""
+
+import numpy as np
+import pytest
+
+from hdl.config import CONFIGS
+from hdl.csr import Cause
+from hdl.isa import Instruction, Opcode, OutputFormat
+from hdl.program import Program, ProgramError, Tensor
+from sim.rtl import SIMULATORS
+from sim.session import ChipMismatch, ProgramStopped, ProgramTimeout, Session
+
+from .rtl.toy_chip import toy_chip
+
+CONFIG = CONFIGS["small"]
+OUTPUT = 0x1008
+
+
+def toy_program(first_byte: int = 1) -> tuple[Program, np.ndarray]:
+    """A program of the stand-in, which inverts itself, and what it must give."""
+    content = np.random.default_rng(3).integers(0, 256, 192, np.uint8)
+    content[0] = first_byte
+    program = Program(CONFIG.name, CONFIG.hash, 0x40, 3, ((0x40, content.tobytes()),), 0x2000,
+                      inputs={"x": Tensor(0x800, (2, 3), "int8", 8)},
+                      outputs={"y": Tensor(OUTPUT, (3, 64), "uint8", 64)}, writable=(OUTPUT, OUTPUT + 192))
+    return program, ~content.reshape(3, 64)
+
+
+INPUTS = {"x": np.zeros((2, 3), np.int8)}
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_program_runs(simulator):
+    session = Session(CONFIG, simulator, design=toy_chip(CONFIG))
+    program, expected = toy_program()
+    result = session.run(program, INPUTS, progress=True)
+    assert (result.outputs["y"] == expected).all()
+    assert 40 + 24 <= result.cycles <= 120
+    assert result.counters["CYCLES"] == result.cycles
+    assert result.cycles_per_second > 0
+    assert not result.overflow
+    assert not session.directory.exists()
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_a_stopped_program_names_cause_and_address(simulator):
+    with pytest.raises(ProgramStopped, match=r"^the program was stopped with cause ILLEGAL_OPCODE \(1\) at 0x40$") as e:
+        Session(CONFIG, simulator, design=toy_chip(CONFIG)).run(toy_program(0)[0], INPUTS)
+    assert (e.value.cause, e.value.address) == (Cause.ILLEGAL_OPCODE, 0x40)
+
+
+def test_a_program_that_does_not_end_is_given_up():
+    with pytest.raises(ProgramTimeout, match=r"^the program has not ended after max_cycles = 3000 cycles$"):
+        Session(CONFIG, "verilator", design=toy_chip(CONFIG)).run(toy_program(0xEE)[0], INPUTS, max_cycles=3000)
+
+
+def test_a_chip_of_another_configuration_is_refused():
+    other = toy_chip(CONFIG.with_(name="small", acc_vectors=32))
+    with pytest.raises(ChipMismatch, match=r"^the simulated chip's register CONFIG_HASH must be 0x"):
+        Session(CONFIG, "icarus", design=other).run(toy_program()[0], INPUTS)
+
+
+def test_a_program_of_another_configuration_is_refused():
+    with pytest.raises(ProgramError, match=r"^the program was made for configuration 'small'"):
+        Session(CONFIGS["tiny"]).run(toy_program()[0], INPUTS)
+
+
+def test_unknown_backend():
+    with pytest.raises(ValueError, match=r"^the backend must be one of golden, verilator, icarus, not 'vcs'$"):
+        Session(CONFIG, "vcs")
+
+
+def store_program() -> Program:
+    """The smallest legal program: stores accumulators that hold whatever they hold."""
+    store = Instruction(Opcode.STORE, {"address": 0x1000, "stride": 64, "vectors": 2, "channels": CONFIG.out_cols,
+                                       "format": OutputFormat.INT32})
+    return Program.assemble(CONFIG, [store], entry=0, memory_bytes=0x2000, writable=(0x1000, 0x1080),
+                            outputs={"y": Tensor(0x1000, (2, CONFIG.out_cols), "int32", 64)})
+
+
+def test_golden_runs_without_a_clock():
+    result = Session(CONFIG).run(store_program())
+    assert result.outputs["y"].shape == (2, CONFIG.out_cols)
+    assert result.cycles is None
+    assert result.cycles_per_second is None
+    assert result.counters["WRITE_BEATS"] == 2 * CONFIG.out_cols * 4 // CONFIG.bus_bytes
+
+
+def test_golden_names_the_cause():
+    program = Program.assemble(CONFIG, [], entry=0, memory_bytes=0x100)
+    broken = Program(CONFIG.name, CONFIG.hash, 0, 1, ((0, bytes(64)),), 0x100)
+    assert Session(CONFIG).run(program).outputs == {}
+    with pytest.raises(ProgramStopped, match=r"ILLEGAL_OPCODE"):
+        Session(CONFIG).run(broken)

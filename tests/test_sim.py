@@ -1,0 +1,30 @@
+"""The cocotb regression: every bench of ``verif/benches.py`` in every configuration, on the simulator of ``--sim``."""
+
+import pytest
+
+from sim.rtl import SimulationFailed
+from verif import benches
+
+pytestmark = pytest.mark.sim
+
+
+def pytest_generate_tests(metafunc):
+    try:
+        cases = benches.cases(metafunc.config.getoption("sim"), metafunc.config.getoption("bench"))
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
+    metafunc.parametrize("bench, config", cases, ids=[f"{bench.name}-{config.name}" for bench, config in cases])
+
+
+def test_bench(bench, config, request, record_property):
+    failure = ""
+    try:
+        _, results = bench.run(config, request.config.getoption("sim"), seed=request.config.getoption("seed"))
+    except SimulationFailed as error:
+        results, failure = error.results, str(error)
+    record_property("cocotb_passed", len(results.passed))
+    record_property("cocotb_failed", len(results.failed))
+    coverage = results.directory / "coverage.txt"
+    record_property("coverage", coverage.read_text().rstrip() if coverage.is_file() else "")
+    if failure:
+        pytest.fail(failure, pytrace=False)

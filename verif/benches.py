@@ -1,0 +1,82 @@
+"""The benches of the regression: which component, with which configurations, against which cocotb module.
+
+Adding one is adding an entry to :data:`BENCHES`; ``make sim`` and ``make waves`` then know it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from amaranth.lib import wiring
+
+from hdl.config import CONFIGS, Config
+from sim.rtl import SIMULATORS, Build, Results, build, run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """One design under test with its cocotb module.
+
+    Attributes
+    ----------
+    name : str
+        What ``make sim TB=`` and ``make waves TB=`` call it; also the top module.
+    component : function from Config to Component
+    module : str
+        cocotb module, as ``verif.tb_column``.
+    configs : tuple of (str or Config)
+        Run on both simulators; a name is one of :data:`hdl.config.CONFIGS`.
+    verilator_configs : tuple of (str or Config)
+        Run on Verilator only, being too large for Icarus.
+    view : str
+        Of the leaves.
+    environment : dict
+        Variables that the tests see.
+    signals : dict of str to tuple of str
+        Groups of signals that ``make waves`` shows besides the ports: title -> names below the top, ``*`` allowed.
+    timeout : float
+        Seconds that a run may take.
+    """
+
+    name: str
+    component: Callable[[Config], wiring.Component]
+    module: str
+    configs: tuple[str | Config, ...]
+    verilator_configs: tuple[str | Config, ...] = ()
+    view: str = "generic"
+    extra_sources: tuple[Path, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    signals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    timeout: float = 900
+
+    def configurations(self, simulator: str) -> list[Config]:
+        """The configurations to run on a simulator."""
+        chosen = self.configs + (self.verilator_configs if simulator == "verilator" else ())
+        return [CONFIGS[c] if isinstance(c, str) else c for c in chosen]
+
+    def run(self, config: Config, simulator: str, *, seed: int | None = None, waves: bool = False,
+            testcase: str | None = None) -> tuple[Build, Results]:
+        """Builds if need be, and runs. Raises what :func:`sim.rtl.build` and :func:`sim.rtl.run` raise."""
+        made = build(self.component, config, simulator=simulator, name=self.name, view=self.view, waves=waves,
+                     extra_sources=self.extra_sources)
+        return made, run(made, self.module, environment=self.environment, seed=seed, waves=waves, testcase=testcase,
+                         timeout=self.timeout)
+
+
+BENCHES: tuple[Bench, ...] = ()
+
+
+def bench(name: str) -> Bench:
+    """The bench of that name. Raises ``ValueError`` naming those that exist."""
+    found = {b.name: b for b in BENCHES}
+    if name not in found:
+        raise ValueError(f"the bench must be one of {', '.join(sorted(found))}, not {name!r}")
+    return found[name]
+
+
+def cases(simulator: str, name: str | None = None) -> list[tuple[Bench, Config]]:
+    """Every bench with every configuration that a simulator runs, or only those of one bench."""
+    if simulator not in SIMULATORS:
+        raise ValueError(f"the simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
+    chosen = BENCHES if name is None else (bench(name),)
+    return [(b, config) for b in chosen for config in b.configurations(simulator)]

@@ -7,6 +7,7 @@ JOBS ?= 2
 TB ?=
 SEED ?=
 NAME ?=
+SENTENCE ?=
 
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest -q
@@ -22,14 +23,14 @@ help: ## this list
 sim: .venv/.base ## cocotb regression; SIM=verilator|icarus, TB=one bench, SEED=number
 	@$(PYTEST) -n $(JOBS) tests/test_sim.py $(SIM_OPTIONS)
 
-test: .venv/.base .venv/.dev ## all tests but the proofs, the regression included; SIM=verilator|icarus
+test: .venv/.base .venv/.dev .venv/.demo ## all tests but the proofs, the regression included; SIM=verilator|icarus
 	@$(PYTEST) -n $(JOBS) -m "not formal" $(SIM_OPTIONS)
 
 formal: .venv/.base .venv/.formal ## proofs
 	@$(PYTEST) -n $(JOBS) -m formal
 
-demo: .venv/.base .venv/.demo ## a layer of MiniLM on the RTL of edge
-	@$(PY) -m bench.demo
+demo: .venv/.base .venv/.demo ## a layer of MiniLM on the RTL of edge; SENTENCE="any text"
+	@$(PY) -m cimple demo $(if $(SENTENCE),--sentence "$$SENTENCE")
 
 verilog: .venv/.base ## Verilog, port list and C header of a chip; CONFIG=small
 	@$(PY) -m cimple verilog --config $(CONFIG)

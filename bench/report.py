@@ -22,10 +22,11 @@ def report(name: str, value: float, unit: str, goal: str, detail: Mapping[str, o
     detail : dict
         Anything that ``json`` writes.
     """
-    shown = Table(title=f"{name}: {value:.6g} {unit} (goal {goal})", title_justify="left", show_header=bool(columns))
+    shown = Table(show_header=bool(columns))
     for column in columns:
         shown.add_column(column)
     for row in table:
         shown.add_row(*map(str, row))
+    print(f"{name}: {value:.6g} {unit} (goal {goal})")
     Console().print(shown)
     print(json.dumps({"name": name, "value": value, "unit": unit, "goal": goal, "detail": dict(detail)}), flush=True)

@@ -4,6 +4,7 @@ import click
 
 from . import commands
 from .errors import one_sentence
+from .version import VERSION
 
 
 class _OneSentence(click.Group):
@@ -15,7 +16,7 @@ class _OneSentence(click.Group):
 
 
 @click.group(cls=_OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="cimple")
+@click.version_option(VERSION, prog_name="cimple")
 def main():
     """An open SRAM compute-in-memory neural processor: its Verilog, its golden model, its simulations.
 
@@ -24,8 +25,10 @@ def main():
     cimple verilog --config small           Verilog, port list and C header
     cimple run layer.cim --backend golden   run a compiled program
     cimple bench sim-speed                  one of the published figures
+    cimple demo                             a layer of a real model on the chip
     """
 
 
-for command in (commands.doctor, commands.configs, commands.verilog, commands.run, commands.waves, commands.bench):
+for command in (commands.doctor, commands.configs, commands.verilog, commands.run, commands.waves, commands.bench,
+                commands.demo):
     main.add_command(command)

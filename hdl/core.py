@@ -44,7 +44,7 @@ class Core(wiring.Component):
         m.submodules.engine = DomainRenamer("engine")(engine)
         m.d.comb += [
             ClockSignal("engine").eq(ClockSignal()),
-            ResetSignal("engine").eq(ResetSignal() | control.engine_reset),
+            ResetSignal("engine").eq(control.engine_reset),  # a register, so that no input reaches the engine at once
         ]
         for name, member in axi_lite.ports(CSR_ADDR_BITS).items():
             mine, inner = getattr(self, name), getattr(registers, name)
@@ -62,7 +62,7 @@ class Core(wiring.Component):
             control.watchdog.eq(registers.watchdog),
             control.fault.eq(engine.fault),
             control.finished.eq(engine.finished),
-            control.decoded_address.eq(engine.decoded_address),
+            control.dispatched_address.eq(engine.dispatched_address),
             control.overflow.eq(engine.overflow),
             control.events.eq(engine.events),
             engine.go.eq(control.go),
@@ -91,6 +91,8 @@ class Core(wiring.Component):
         events = Cat(control.done_event, control.error_event)
         pending = Signal(2)
         m.d.sync += pending.eq((pending & ~registers.irq_status_clear[:2]) | events)
+        with m.If(control.reset_event):
+            m.d.sync += pending.eq(0)
         m.d.comb += [
             registers.id.eq(ID_VALUE),
             registers.format_version.eq(FORMAT_VERSION),

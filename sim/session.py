@@ -21,7 +21,8 @@ from .rtl.build import Build, build
 from .rtl.design import Source, generated
 from .rtl.harness import AXI_MEMORY, harness
 from .rtl.image import read_image, write_image
-from .rtl.run import run
+from .rtl.run import new_directory, run
+from .rtl.tools import require_simulator
 
 BACKENDS = ("golden", "verilator", "icarus")
 
@@ -136,6 +137,7 @@ class Session:
         """Builds the simulation for programs of up to ``memory_bytes``, so that :meth:`run` finds it ready."""
         if self.backend == "golden":
             return None
+        require_simulator(self.backend)
         least = VERILATOR_MEMORY_BYTES if self.backend == "verilator" else 4096
         size = 1 << (max(memory_bytes, least) - 1).bit_length()
         top = harness(generated(self.design, self.config, name="chip", view=self.view), self.config,
@@ -189,7 +191,6 @@ class Session:
                  watchdog: int) -> Result:
         made = self.prepare(program.memory_bytes)
         assert made is not None
-        from .rtl.run import new_directory
         self.directory = directory = new_directory(made.name)
         bus = self.config.bus_bytes
         write_image(directory / "image.hex", memory, bus)

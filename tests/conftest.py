@@ -3,6 +3,7 @@
 import pytest
 
 from sim.rtl import SIMULATORS
+from verif import benches
 
 
 def pytest_addoption(parser):
@@ -51,5 +52,9 @@ class Summary:
 
 
 def pytest_configure(config):
+    try:
+        benches.cases(config.getoption("sim"), config.getoption("bench"))
+    except ValueError as error:
+        raise pytest.UsageError(str(error)) from None
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Summary(), "cimple-summary")

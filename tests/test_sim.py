@@ -9,10 +9,7 @@ pytestmark = pytest.mark.sim
 
 
 def pytest_generate_tests(metafunc):
-    try:
-        cases = benches.cases(metafunc.config.getoption("sim"), metafunc.config.getoption("bench"))
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from None
+    cases = benches.cases(metafunc.config.getoption("sim"), metafunc.config.getoption("bench"))
     metafunc.parametrize("bench, config", cases, ids=[f"{bench.name}-{config.name}" for bench, config in cases])
 
 

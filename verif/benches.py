@@ -9,8 +9,15 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
+from hdl.cim.array import Array
+from hdl.cim.column import Column
+from hdl.cim.loader import Loader
+from hdl.cim.macro import Macro
 from hdl.config import CONFIGS, Config
 from sim.rtl import SIMULATORS, Build, Results, build, run
+
+from .geometries import BARE, ODD
+from .leaf import Leaf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +70,56 @@ class Bench:
                          timeout=self.timeout)
 
 
-BENCHES: tuple[Bench, ...] = ()
+def _macro_leaf(config: Config) -> wiring.Component:
+    return Leaf(Macro(config))
+
+
+BENCHES: tuple[Bench, ...] = (
+    Bench(
+        name="column", component=Column, module="verif.tb_column",
+        configs=("tiny", "small", ODD, BARE), verilator_configs=("ulx3s",),
+        signals={
+            "plane": ("read_slot", "plane", "plane_sum.sign", "sum"),
+            "shift and accumulate": ("mask", "remaining", "lowest", "shift", "term", "late.*"),
+            "scale": ("product", "exponent", "shifted"),
+            "banks": ("sign_0", "record_0.*", "sign_1", "record_1.*"),
+        }),
+    Bench(
+        name="loader", component=Loader, module="verif.tb_loader",
+        configs=("tiny", "small", ODD, BARE), verilator_configs=("ulx3s", "edge"),
+        signals={
+            "stream": ("bank", "header_beat", "beat", "end", "advance", "last_unit"),
+            "placements": ("placements__*",),
+            "steering": ("steer.member_*", "steer.exhausted_*", "stage_2_steering_*.lane_mask"),
+            "negation constant": ("constants__*",),
+        }),
+    Bench(
+        name="macro", component=Macro, module="verif.tb_macro",
+        configs=("tiny", "small", ODD, BARE), verilator_configs=("ulx3s",),
+        signals={
+            "issue": ("issue.*", "accumulate.*"),
+            "moves": ("move_*",),
+            "column 0": ("column_0.select", "column_0.plane", "column_0.sum", "column_0.mask", "column_0.term",
+                         "column_0.psum", "column_0.scaled.*"),
+            "column 0 banks": ("column_0.sign_?", "column_0.record_?.*"),
+        }),
+    Bench(
+        name="macro_simulation", component=_macro_leaf, module="verif.tb_macro", view="simulation",
+        configs=(), verilator_configs=("tiny", "small", ODD, BARE, "ulx3s")),
+    Bench(
+        name="array", component=Array, module="verif.tb_array",
+        configs=("tiny", "small", BARE), verilator_configs=(ODD,),
+        signals={
+            "issue": ("issue.*", "target.*"),
+            "accumulation": ("fetch.*", "add"),
+            "output channel 0": ("accumulator_0.vector", "accumulator_0.read__data", "accumulator_0.psums*",
+                                 "accumulator_0.total_*", "accumulator_0.write__*", "accumulator_0.overflow"),
+            "macro 0, column 0": ("macro_0_0.column_0.plane", "macro_0_0.column_0.sum", "macro_0_0.column_0.psum"),
+        }),
+    Bench(
+        name="array_simulation", component=Array, module="verif.tb_array", view="simulation",
+        configs=(), verilator_configs=("small", ODD)),
+)
 
 
 def bench(name: str) -> Bench:

@@ -18,15 +18,18 @@ def doctor():
     """
     tools = find_tools()
     table = Table(title="tools", title_justify="left")
-    for column in ("tool", "found", "needed for", "install with"):
-        table.add_column(column, overflow="fold")
+    for column in ("tool", "version", "where", "needed for"):
+        table.add_column(column, overflow="fold", no_wrap=column == "tool")
     for tool in tools:
-        found = tool.version or tool.path or ""
-        found = f"{found}\n{tool.path}" if tool.path and tool.version else found
         style = None if tool.path else "red" if tool.required else "yellow"
-        table.add_row(tool.name, found or "missing", tool.needed_for, "" if tool.path else tool.install, style=style)
+        table.add_row(tool.name, tool.version, tool.path or "missing", tool.needed_for, style=style)
     console = Console()
     console.print(table)
+    absent = [tool for tool in tools if tool.path is None]
+    if absent:
+        print("to install what is missing:")
+        for tool in absent:
+            print(f"  {tool.name:<20} {tool.install}")
     missing = [tool for tool in tools if tool.required and tool.path is None]
     if missing:
         for tool in missing:

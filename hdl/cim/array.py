@@ -9,7 +9,7 @@ from ..isa import QUEUES
 from ..verilog import once
 from .accumulator import Accumulator
 from .bit_slice import BitSlice
-from .interfaces import bist_layout, classes, issue_layout, load_layout
+from .interfaces import bist_layout, classes, connect_load, delivery_signature, issue_layout, load_signature
 from .macro import Macro
 
 
@@ -37,9 +37,8 @@ class Array(wiring.Component):
         Activations of the vector, with ``issue.first``: macro row ``k`` takes bytes ``k x rows`` on.
     act_signed : In(1), zero_point : In(8)
         With ``issue.first``.
-    load : In(load_layout)
-    repair : In(ArrayLayout)
-        Per macro.
+    load : In(load_signature), deliveries : In(delivery_signature).array(classes)
+    repair : In.array(macros, spare_cols)
     bist : In(bist_layout), bist_words : Out(ArrayLayout)
         All macros at once; 2 cycles.
     retired : Out(1), retired_signal : Out
@@ -61,8 +60,9 @@ class Array(wiring.Component):
             "line": In(8 * config.line_bytes),
             "act_signed": In(1),
             "zero_point": In(8),
-            "load": In(load_layout(config)),
-            "repair": In(data.ArrayLayout(data.ArrayLayout(clog2(config.cols + 1), config.spare_cols), config.macros)),
+            "load": In(load_signature(config)),
+            "deliveries": In(delivery_signature(config)).array(classes(config)),
+            "repair": In(clog2(config.cols + 1)).array(config.macros, config.spare_cols),
             "bist": In(bist_layout(config)),
             "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
             "retired": Out(1),
@@ -104,13 +104,13 @@ class Array(wiring.Component):
                 m.submodules[f"macro_{k}_{n}"] = once(macro, platform)
                 m.d.comb += [
                     macro.issue.eq(self.issue),
-                    macro.load.eq(self.load),
-                    macro.repair.eq(self.repair[number]),
+                    *(mine.eq(given) for mine, given in zip(macro.repair, self.repair[number])),
                     macro.bist.eq(self.bist),
                     self.bist_words[number].eq(macro.word),
                     *(mine.eq(given) for mine, given in zip(macro.act, bit_slice.act)),
                 ]
-                for mine, offered in zip(macro.load.classes, self.load.classes):
+                connect_load(m, source=self, sink=macro)
+                for mine, offered in zip(macro.deliveries, self.deliveries):
                     m.d.comb += mine.valid.eq(offered.valid & (offered.member[clog2(members):] == number))
                 macros[k, n] = macro
         return macros

@@ -31,7 +31,7 @@ class Column(wiring.Component):
     select : In(1)
         The load signals below are for this column.
     first, bank, row, lane_mask, lanes, sign, group, constant : In
-        As in :func:`~hdl.cim.interfaces.load_layout`.
+        As in :func:`~hdl.cim.interfaces.load_signature`.
     bist_select, bist_bank, bist_word : In
         Reads a stored word in place of a plane.
     word : Out(rows)
@@ -164,9 +164,12 @@ class Column(wiring.Component):
     def _scale(self, m, late):
         """psum x (8 + m) x 2^e / 8, in two pipeline stages."""
         config = self.config
+        finished = Signal(reset_less=True)
         product = Signal(signed(config.psum_bits + 4), reset_less=True)
         exponent = Signal(5, reset_less=True)
-        m.d.sync += [product.eq(self.psum * Cat(late.group.m, 1)), exponent.eq(late.group.e)]
+        m.d.sync += finished.eq(self.accumulate.valid & self.accumulate.last)
+        with m.If(finished):  # the multiplier rests while planes are added up
+            m.d.sync += [product.eq(self.psum * Cat(late.group.m, 1)), exponent.eq(late.group.e)]
         shifted = Signal(signed(config.psum_bits + 4 + 31 - 3))
         m.d.comb += shifted.eq((product << exponent) >> 3)
         m.d.sync += [

@@ -1,6 +1,7 @@
 """Bundles that run between loader, array, macro and column. All of them are broadcast and registered at their source."""
 
-from amaranth.lib import data
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import Out
 
 from ..config import Config, clog2
 
@@ -55,32 +56,38 @@ def class_members(config: Config) -> int:
     return config.columns // classes(config)
 
 
-def delivery_layout(config: Config) -> data.StructLayout:
+def member_bits(config: Config) -> int:
+    """Width of a column's number within its class; at least one, as for :func:`slot_row_bits`."""
+    return max(1, clog2(class_members(config)))
+
+
+def delivery_signature(config: Config) -> wiring.Signature:
     """What one class receives from one bus word.
 
     ``member`` is the column's number within its class; ``first`` says that its sign word (and with it the group) is
     delivered; ``lane_mask`` which lanes of the bus word are its planes; ``constant`` the negation constant so far.
     """
-    return data.StructLayout({
-        "valid": 1,
-        "member": clog2(class_members(config)),
-        "first": 1,
-        "lane_mask": config.units_per_beat,
-        "sign": config.rows,
-        "group": group_layout(config),
-        "constant": config.constant_bits,
+    return wiring.Signature({
+        "valid": Out(1),
+        "member": Out(member_bits(config)),
+        "first": Out(1),
+        "lane_mask": Out(config.units_per_beat),
+        "sign": Out(config.rows),
+        "group": Out(group_layout(config)),
+        "constant": Out(config.constant_bits),
     })
 
 
-def load_layout(config: Config) -> data.StructLayout:
-    """One bus word on its way into a bank: the lanes as they came, the row of slots that they go to, and a delivery
-    per class."""
-    return data.StructLayout({
-        "bank": 1,
-        "row": slot_row_bits(config),
-        "lanes": config.bus_bits,
-        "classes": data.ArrayLayout(delivery_layout(config), classes(config)),
-    })
+def load_signature(config: Config) -> wiring.Signature:
+    """One bus word on its way into a bank, from the loader: the lanes as they came, and the row of slots that they go
+    to. A delivery per class goes with it."""
+    return wiring.Signature({"bank": Out(1), "row": Out(slot_row_bits(config)), "lanes": Out(config.bus_bits)})
+
+
+def connect_load(m, *, source, sink):
+    """Wires ``load`` and ``deliveries`` of one component to those of another."""
+    for given, mine in ((source.load, sink.load), *zip(source.deliveries, sink.deliveries)):
+        m.d.comb += [getattr(mine, name).eq(getattr(given, name)) for name in mine.signature.members]
 
 
 def bist_words(config: Config) -> int:

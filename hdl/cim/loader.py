@@ -6,6 +6,8 @@ begins; :class:`Steer` says for each bus word which columns take which lanes; :c
 makes negation by inversion exact. No plane is moved to another lane; only sign words are.
 """
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -15,7 +17,7 @@ from ..config import Config, clog2
 from ..layouts import header_layout
 from ..verilog import once
 from .count_ones import CountOnes, prefix_sums, tree_sum
-from .interfaces import class_members, classes, group_layout, load_layout, slot_row_bits
+from .interfaces import class_members, classes, delivery_signature, group_layout, load_signature, member_bits, slot_row_bits
 
 
 def unit_bits(config: Config) -> int:
@@ -51,7 +53,7 @@ class Scan(wiring.Component):
         Units of the columns before.
     planes_before : In
         Most planes of the columns before.
-    placements : Out(ArrayLayout)
+    placements : Out(placement_layout).array(headers_per_beat)
     end : Out
         Units including these columns.
     planes : Out
@@ -64,7 +66,7 @@ class Scan(wiring.Component):
             "word": In(data.ArrayLayout(header_layout(config), config.headers_per_beat)),
             "base": In(unit_bits(config)),
             "planes_before": In(plane_count_bits(config)),
-            "placements": Out(data.ArrayLayout(placement_layout(config), config.headers_per_beat)),
+            "placements": Out(placement_layout(config)).array(config.headers_per_beat),
             "end": Out(unit_bits(config)),
             "planes": Out(plane_count_bits(config)),
         })
@@ -101,7 +103,7 @@ def steering_layout(config: Config) -> data.StructLayout:
     """What a class takes from the current bus word. ``sign_lane`` counts if ``first``, ``last_lane`` if ``last``."""
     return data.StructLayout({
         "valid": 1,
-        "member": clog2(class_members(config)),
+        "member": member_bits(config),
         "first": 1,
         "last": 1,
         "sign_lane": clog2(config.units_per_beat),
@@ -126,8 +128,7 @@ class Steer(wiring.Component):
     advance : In(1)
     restart : In(1)
         With ``advance``: the step ends with this bus word.
-    steering : Out(ArrayLayout)
-        Per class.
+    steering : Out(steering_layout).array(classes)
     """
 
     def __init__(self, config: Config):
@@ -135,17 +136,17 @@ class Steer(wiring.Component):
         super().__init__({
             "write": In(1),
             "write_beat": In(clog2(config.header_beats)),
-            "placements": In(data.ArrayLayout(placement_layout(config), config.headers_per_beat)),
+            "placements": In(placement_layout(config)).array(config.headers_per_beat),
             "beat": In(unit_bits(config)),
             "advance": In(1),
             "restart": In(1),
-            "steering": Out(data.ArrayLayout(steering_layout(config), classes(config))),
+            "steering": Out(steering_layout(config)).array(classes(config)),
         })
 
     def elaborate(self, platform):
         m = Module()
         for number, steering in enumerate(self.steering):
-            member = Signal(clog2(class_members(self.config)), name=f"member_{number}")
+            member = Signal(member_bits(self.config), name=f"member_{number}")
             exhausted = Signal(name=f"exhausted_{number}")
             placement = self._placement(m, number, member)
             self._steer(m, steering, placement, member, exhausted)
@@ -207,10 +208,10 @@ class Negation(wiring.Component):
     -------
     valid : In(1)
     word : In(bus_bits)
-    steering : In(ArrayLayout)
-    signs : Out(ArrayLayout)
+    steering : In(steering_layout).array(classes)
+    signs : Out(rows).array(classes)
         Per class, the sign word that its column begins with; combinational.
-    constants : Out(ArrayLayout)
+    constants : Out.array(classes)
         Per class, the constant of its column up to and including the bus word of two cycles before.
     """
 
@@ -219,9 +220,9 @@ class Negation(wiring.Component):
         super().__init__({
             "valid": In(1),
             "word": In(data.ArrayLayout(config.rows, config.units_per_beat)),
-            "steering": In(data.ArrayLayout(steering_layout(config), classes(config))),
-            "signs": Out(data.ArrayLayout(config.rows, classes(config))),
-            "constants": Out(data.ArrayLayout(config.constant_bits, classes(config))),
+            "steering": In(steering_layout(config)).array(classes(config)),
+            "signs": Out(config.rows).array(classes(config)),
+            "constants": Out(config.constant_bits).array(classes(config)),
         })
 
     def elaborate(self, platform):
@@ -271,8 +272,8 @@ class Negation(wiring.Component):
         """Stage 2: a sum per lane that starts over where a column begins; each class takes that of its last lane."""
         config = self.config
         valid = Signal()
-        steering = Signal.like(self.steering)
-        m.d.sync += [valid.eq(self.valid), steering.eq(self.steering)]
+        steering = [Signal.like(s, name=f"steering_{i}", reset_less=True) for i, s in enumerate(self.steering)]
+        m.d.sync += [valid.eq(self.valid), *(later.eq(now) for later, now in zip(steering, self.steering))]
         before = Signal(config.constant_bits, reset_less=True)
         sums, total = [], before
         for lane, (begin, bit, count) in enumerate(zip(begins, bits, ones)):
@@ -306,7 +307,7 @@ class Loader(wiring.Component):
     i_words : In(stream)
     bank_free : In(2)
         The bank may be written.
-    load : Out(load_layout)
+    load : Out(load_signature), deliveries : Out(delivery_signature).array(classes)
     step_end : Out(1)
         The bus word being accepted is the last of a step.
     commit : Out(1), commit_bank : Out(1), planes : Out
@@ -320,7 +321,8 @@ class Loader(wiring.Component):
         super().__init__({
             "i_words": In(stream.Signature(config.bus_bits)),
             "bank_free": In(2),
-            "load": Out(load_layout(config)),
+            "load": Out(load_signature(config)),
+            "deliveries": Out(delivery_signature(config)).array(classes(config)),
             "step_end": Out(1),
             "commit": Out(1),
             "commit_bank": Out(1),
@@ -356,7 +358,7 @@ class Loader(wiring.Component):
             scan.planes_before.eq(planes),
             self.steer.write.eq(accept & ~units),
             self.steer.write_beat.eq(header_beat),
-            self.steer.placements.eq(scan.placements),
+            *(mine.eq(given) for mine, given in zip(self.steer.placements, scan.placements)),
             self.steer.beat.eq(self.unit_beat),
             self.steer.advance.eq(accept & units),
             self.steer.restart.eq(last_unit),
@@ -379,13 +381,7 @@ class Loader(wiring.Component):
         """Stage 1 takes what was accepted, stage 2 waits for the constants, stage 3 is :attr:`load`."""
         config = self.config
         m.submodules.negation = negation = Negation(config)
-        beat = data.StructLayout({
-            "valid": 1, "commit": 1, "bank": 1, "planes": plane_count_bits(config),
-            "row": slot_row_bits(config), "word": config.bus_bits,
-            "steering": data.ArrayLayout(steering_layout(config), classes(config)),
-        })
-        one, two = Signal(beat), Signal(beat)
-        signs = Signal.like(negation.signs)
+        one, two = (self._stage(m, f"stage_{i}") for i in (1, 2))
         m.d.sync += [
             one.valid.eq(self.accept_unit),
             one.commit.eq(self.accept_last),
@@ -393,11 +389,12 @@ class Loader(wiring.Component):
             one.planes.eq(self.accept_planes),
             one.row.eq(self.unit_beat),
             one.word.eq(self.i_words.payload),
-            one.steering.eq(self.steer.steering),
-            two.eq(one),
-            signs.eq(negation.signs),
+            *(later.eq(now) for later, now in zip(one.steering, self.steer.steering)),
+            *(getattr(two, name).eq(getattr(one, name)) for name in ("valid", "commit", "bank", "planes", "row", "word")),
+            *(later.eq(now) for later, now in zip(two.steering, one.steering)),
         ]
-        m.d.comb += [negation.valid.eq(one.valid), negation.word.eq(one.word), negation.steering.eq(one.steering)]
+        m.d.comb += [negation.valid.eq(one.valid), negation.word.eq(one.word)]
+        m.d.comb += [mine.eq(given) for mine, given in zip(negation.steering, one.steering)]
 
         m.d.sync += [
             self.load.bank.eq(two.bank),
@@ -407,8 +404,11 @@ class Loader(wiring.Component):
             self.commit_bank.eq(two.bank),
             self.planes.eq(two.planes),
         ]
-        for delivery, steering, sign, constant in zip(self.load.classes, two.steering, signs, negation.constants):
+        for number, delivery in enumerate(self.deliveries):
+            steering = two.steering[number]
+            sign = Signal(config.rows, name=f"sign_{number}", reset_less=True)
             m.d.sync += [
+                sign.eq(negation.signs[number]),
                 delivery.valid.eq(two.valid & steering.valid),
                 delivery.member.eq(steering.member),
                 delivery.first.eq(steering.first),
@@ -416,5 +416,18 @@ class Loader(wiring.Component):
                 delivery.sign.eq(sign),
                 delivery.group.eq(steering.group),
             ]
-            m.d.comb += delivery.constant.eq(constant)
-        return m
+            m.d.comb += delivery.constant.eq(negation.constants[number])
+
+    def _stage(self, m, name):
+        """Registers for one bus word on its way."""
+        config = self.config
+        return SimpleNamespace(
+            valid=Signal(name=f"{name}_valid"),
+            commit=Signal(name=f"{name}_commit"),
+            bank=Signal(name=f"{name}_bank", reset_less=True),
+            planes=Signal(plane_count_bits(config), name=f"{name}_planes", reset_less=True),
+            row=Signal(slot_row_bits(config), name=f"{name}_row", reset_less=True),
+            word=Signal(config.bus_bits, name=f"{name}_word", reset_less=True),
+            steering=[Signal(steering_layout(config), name=f"{name}_steering_{i}", reset_less=True)
+                      for i in range(classes(config))],
+        )

@@ -1,13 +1,16 @@
 """One CIM macro: columns that share an activation vector, with spare columns and a test port."""
 
-from amaranth.hdl import Assert, Module, Mux, Signal, signed
-from amaranth.lib import data, wiring
+from amaranth.hdl import Assert, Cat, Const, Module, Signal, signed
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ACT_BITS, Config, clog2
 from ..verilog import once
 from .column import Column
-from .interfaces import bist_layout, classes, delivery_layout, issue_layout, load_layout, scaled_layout
+from .count_ones import tree_sum
+from .interfaces import bist_layout, classes, delivery_signature, issue_layout, load_signature, scaled_layout
+
+from .macro_view import simulation_view
 
 
 class Macro(wiring.Component):
@@ -17,8 +20,10 @@ class Macro(wiring.Component):
     logical columns. Loading and computing meet only if they name the same bank, which the caller must prevent and an
     assertion checks.
 
-    Repair: ``repair[i]`` is a logical column; columns from there on move up by one physical column (ascending over
-    ``i``; ``cols`` moves none). Only deliveries and results are switched, never planes.
+    Repair: ``repair[i]`` is a logical column; columns from there on move up by one physical column (``cols`` moves
+    none). Only deliveries and results are switched, never planes.
+
+    A leaf, with a generic view (one :class:`~hdl.cim.column.Column` module, instantiated) and a simulation view.
 
     Latency from ``issue`` to ``scaled``: :meth:`latency` cycles; throughput one plane per cycle. BIST reads take 2
     cycles and one can start every cycle in which no plane is issued.
@@ -28,14 +33,14 @@ class Macro(wiring.Component):
     issue : In(issue_layout)
     act : In(rows).array(9)
         Bit-sliced, with ``issue.first``.
-    load : In(load_layout)
+    load : In(load_signature), deliveries : In(delivery_signature).array(classes)
         ``member`` counts from this macro's first column.
-    repair : In(ArrayLayout)
+    repair : In.array(spare_cols)
     bist : In(bist_layout)
     word : Out(rows)
-    psum : Out(ArrayLayout)
+    psum : Out(signed).array(cols)
         One cycle after the adder tree, for observers.
-    scaled : Out(ArrayLayout)
+    scaled : Out(scaled_layout).array(cols)
     """
 
     module_name = "macro"
@@ -45,12 +50,13 @@ class Macro(wiring.Component):
         super().__init__({
             "issue": In(issue_layout(config)),
             "act": In(config.rows).array(ACT_BITS),
-            "load": In(load_layout(config)),
-            "repair": In(data.ArrayLayout(clog2(config.cols + 1), config.spare_cols)),
+            "load": In(load_signature(config)),
+            "deliveries": In(delivery_signature(config)).array(classes(config)),
+            "repair": In(clog2(config.cols + 1)).array(config.spare_cols),
             "bist": In(bist_layout(config)),
             "word": Out(config.rows),
-            "psum": Out(data.ArrayLayout(signed(config.psum_bits), config.cols)),
-            "scaled": Out(data.ArrayLayout(scaled_layout(), config.cols)),
+            "psum": Out(signed(config.psum_bits)).array(config.cols),
+            "scaled": Out(scaled_layout()).array(config.cols),
         })
 
     @staticmethod
@@ -89,10 +95,9 @@ class Macro(wiring.Component):
         """By how many physical columns each logical column is moved, one-hot."""
         moves = []
         for column in range(self.config.cols):
-            moved = [point <= column for point in self.repair]  # ascending: ones come first
-            at_least = [True, *moved, False]
-            one_hot = Signal(len(moved) + 1, name=f"move_{column}")
-            m.d.comb += [one_hot[k].eq(at_least[k] & ~_bit(at_least[k + 1])) for k in range(len(moved) + 1)]
+            count = tree_sum([point <= column for point in self.repair] or [Const(0)])
+            one_hot = Signal(self.config.spare_cols + 1, name=f"move_{column}")
+            m.d.comb += one_hot.eq(1 << count)
             moves.append(one_hot)
         return moves
 
@@ -101,24 +106,16 @@ class Macro(wiring.Component):
         config = self.config
         count = classes(config)
         for number, column in enumerate(columns):
-            delivery = Signal(delivery_layout(config), name=f"delivery_{number}")
+            m.d.comb += [column.bank.eq(self.load.bank), column.row.eq(self.load.row), column.lanes.eq(self.load.lanes)]
             for k in range(config.spare_cols + 1):
                 logical = number - k
                 if 0 <= logical < config.cols:
-                    offered = self.load.classes[logical % count]
+                    offered = self.deliveries[logical % count]
                     mine = offered.valid & (offered.member[:clog2(config.cols // count)] == logical // count)
                     with m.If(moves[logical][k]):
-                        m.d.comb += [delivery.eq(offered), column.select.eq(mine)]
-            m.d.comb += [
-                column.first.eq(delivery.first),
-                column.bank.eq(self.load.bank),
-                column.row.eq(self.load.row),
-                column.lanes.eq(self.load.lanes),
-                column.lane_mask.eq(delivery.lane_mask),
-                column.sign.eq(delivery.sign),
-                column.group.eq(delivery.group),
-                column.constant.eq(delivery.constant),
-            ]
+                        m.d.comb += column.select.eq(mine)
+                        m.d.comb += [getattr(column, name).eq(getattr(offered, name))
+                                     for name in ("first", "lane_mask", "sign", "group", "constant")]
 
     def _collect(self, m, columns, moves):
         """Results of the physical columns, to the logical ones."""
@@ -140,22 +137,13 @@ class Macro(wiring.Component):
         m.d.sync += self.word.eq(words)
 
     def _check(self, m):
-        loading = Signal()
-        m.d.comb += loading.eq(data_any(self.load.classes[c].valid for c in range(classes(self.config))))
+        loading = Cat(delivery.valid for delivery in self.deliveries).any()
         m.d.sync += [
             Assert(~(loading & self.issue.valid & (self.load.bank == self.issue.bank)),
                    "a bank that is being computed must not be written"),
             Assert(~(self.bist.valid & self.issue.valid), "a BIST read must not meet an issued plane"),
         ]
 
-
-def _bit(value):
-    return value if not isinstance(value, bool) else Mux(1, int(value), 0)
-
-
-def data_any(bits):
-    """Whether any of the bits is set."""
-    result = 0
-    for bit in bits:
-        result = result | bit
-    return result
+    def simulation_view(self) -> str:
+        """See :mod:`hdl.cim.macro_view`."""
+        return simulation_view(self.config, self.module_name, self.signature)

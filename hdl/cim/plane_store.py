@@ -13,8 +13,8 @@ class PlaneStore(wiring.Component):
     """Two banks of ``slots`` planes, one write port as wide as the bus, one read port as wide as a plane.
 
     Slot ``s`` is wired to lane ``s mod units_per_beat`` of the bus, so that a bus word is written without moving any
-    plane sideways; ``row`` says which of the ``slots / units_per_beat`` slots of each lane. A leaf, with a generic
-    view (one two-port memory per lane, which ``platform.get_memory`` may replace) and a simulation view.
+    plane sideways; ``row`` says which of the ``slots / units_per_beat`` slots of each lane. One
+    two-port memory per lane, which ``platform.get_memory`` may replace.
 
     Read latency 1 cycle; one read and one write per cycle; a read of a slot that is being written is undefined.
 
@@ -63,36 +63,3 @@ class PlaneStore(wiring.Component):
         m.d.sync += lane_read.eq(self.read_slot[:lane_bits])
         m.d.comb += self.plane.eq(Array(planes)[lane_read])
         return m
-
-    def simulation_view(self) -> str:
-        """One array, so that a read is one load on the host."""
-        config = self.config
-        rows, units, slot_bits = config.rows, config.units_per_beat, clog2(config.slots)
-        lane_bits = clog2(units)
-        row_bits = slot_bits - lane_bits
-
-        def slot(lane: int) -> str:
-            row = [f"row[{row_bits - 1}:0]"] if row_bits else []
-            return ", ".join(["write_bank", *row, *([f"{lane_bits}'d{lane}"] if lane_bits else [])])
-
-        writes = "\n".join(f"      if (lane_mask[{lane}]) cells[{{{slot(lane)}}}] <= lanes[{lane * rows} +: {rows}];"
-                           for lane in range(units))
-        return f"""\
-module {self.module_name}(clk, lanes, lane_mask, write_bank, row, read_bank, read_slot, plane);
-  input clk;
-  input [{config.bus_bits - 1}:0] lanes;
-  input [{units - 1}:0] lane_mask;
-  input write_bank;
-  input [{slot_row_bits(config) - 1}:0] row;
-  input read_bank;
-  input [{slot_bits - 1}:0] read_slot;
-  output reg [{rows - 1}:0] plane;
-  reg [{rows - 1}:0] cells [0:{2 * config.slots - 1}];
-  always @(posedge clk) begin
-    plane <= cells[{{read_bank, read_slot}}];
-    if (lane_mask != 0) begin
-{writes}
-    end
-  end
-endmodule
-"""

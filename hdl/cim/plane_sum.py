@@ -5,14 +5,13 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ACT_BITS, Config
-from .count_ones import COUNT_ONES_MACRO, ones
 
 
 class PlaneSum(wiring.Component):
     """``sum over r of plane[r] * (sign[r] ? ~act[r] : act[r])``, exact.
 
     ``~a = -a - 1``: negation leaves an error of one per negative lane, which the negation constant puts right, so that
-    no lane needs an adder of its own. A leaf, with a generic and a simulation view.
+    no lane needs an adder of its own.
 
     Latency ``log2(rows)`` cycles, one register per level of the adder tree; throughput one plane per cycle. Nothing is
     reset: what goes in while nobody listens comes out while nobody listens.
@@ -55,29 +54,3 @@ class PlaneSum(wiring.Component):
             level = sums
         m.d.comb += self.sum.eq(level[0])
         return m
-
-    def simulation_view(self) -> str:
-        """Bit-sliced: nine population counts instead of ``rows`` adders, then the generic view's latency."""
-        rows, bits, latency = self.config.rows, self.config.sum_bits, self.latency
-
-        def counted(bit: int) -> str:
-            return f"({bits}'({ones(f'plane & (act__{bit} ^ sign)', rows)}) << {bit})"
-
-        terms, top = " + ".join(counted(bit) for bit in range(ACT_BITS - 1)), counted(ACT_BITS - 1)
-        acts = "\n".join(f"  input [{rows - 1}:0] act__{b};" for b in range(ACT_BITS))
-        delays = "\n".join(f"    delay_{i} <= {f'delay_{i - 1}' if i else 'total'};" for i in range(latency))
-        return f"""\
-{COUNT_ONES_MACRO}module {self.module_name}(clk, {", ".join(f"act__{b}" for b in range(ACT_BITS))}, plane, sign, sum);
-  input clk;
-{acts}
-  input [{rows - 1}:0] plane;
-  input [{rows - 1}:0] sign;
-  output signed [{bits - 1}:0] sum;
-  wire signed [{bits - 1}:0] total = {terms} - {top};
-  reg signed [{bits - 1}:0] {", ".join(f"delay_{i}" for i in range(latency))};
-  always @(posedge clk) begin
-{delays}
-  end
-  assign sum = delay_{latency - 1};
-endmodule
-"""

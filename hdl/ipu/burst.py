@@ -4,13 +4,17 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import BURST_BOUNDARY, Config, clog2
+from ..config import BURST_BOUNDARY, INSTRUCTION_BYTES, Config, clog2
 from .windows import DMA_ADDR_BITS, WindowCheck, windows_layout
+
+
+#: Width of the length of a run: 2^32 instructions in the narrowest bus words.
+RUN_BITS = 32 + clog2(INSTRUCTION_BYTES // 8)
 
 
 def run_layout() -> data.StructLayout:
     """A run of bus words: address of the first, a multiple of the bus width, and how many, at least one."""
-    return data.StructLayout({"address": DMA_ADDR_BITS, "beats": 32})
+    return data.StructLayout({"address": DMA_ADDR_BITS, "beats": RUN_BITS})
 
 
 def burst_layout(max_beats: int) -> data.StructLayout:

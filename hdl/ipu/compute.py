@@ -134,6 +134,8 @@ class Issuer(wiring.Component):
     issue : Out(issue_layout), target : Out(target_layout)
     act_signed : Out(1), zero_point : Out(8)
         With :attr:`issue`.
+    multiplies : Out(1)
+        With :attr:`issue`: the plane is stored in some column, not the empty one that writes zeros.
     start, release : Out(2)
         To :class:`~hdl.ipu.banks.Banks`.
     busy : Out(1)
@@ -151,6 +153,7 @@ class Issuer(wiring.Component):
             "target": Out(target_layout(config)),
             "act_signed": Out(1),
             "zero_point": Out(8),
+            "multiplies": Out(1),
             "start": Out(2),
             "release": Out(2),
             "busy": Out(1),
@@ -167,7 +170,8 @@ class Issuer(wiring.Component):
             last_plane.eq(plane + 1 >= work.planes),
             last_vector.eq(work.vectors == 1),
             end.eq(self.busy & last_plane & last_vector),
-            self.i_work.ready.eq(~self.busy | end),
+            # Two instructions cannot end in the same cycle: work of no vectors waits until the one before has ended.
+            self.i_work.ready.eq(~self.busy | (end & ~(work.final & (offered.vectors == 0)))),
             accept.eq(self.i_work.valid & self.i_work.ready),
         ]
         with m.If(accept):
@@ -197,6 +201,7 @@ class Issuer(wiring.Component):
             self.target.signal.eq(Mux(retire_only, offered.signal, work.signal)),
             self.act_signed.eq(work.act_signed),
             self.zero_point.eq(work.zero_point),
+            self.multiplies.eq(self.busy & (work.planes != 0)),
         ]
         for b in range(2):
             here = work.bank == b
@@ -215,7 +220,7 @@ class Compute(wiring.Component):
     i_commands : In(stream), tokens : Out(token_signature), halt : In(1)
     bank_free : Out(2), commit : In(1), commit_bank : In(1), planes : In
         To and from the loader.
-    read, line, issue, target, act_signed, zero_point : Out
+    read, line, issue, target, act_signed, zero_point, multiplies : Out
         To activation buffer and array, as in :class:`Issuer`.
     retired : In(1), retired_signal : In
         From the array.
@@ -242,6 +247,7 @@ class Compute(wiring.Component):
             "target": Out(target_layout(config)),
             "act_signed": Out(1),
             "zero_point": Out(8),
+            "multiplies": Out(1),
             "retired": In(1),
             "retired_signal": In(len(QUEUES)),
             "waiting": Out(1),
@@ -273,7 +279,7 @@ class Compute(wiring.Component):
             banks.planes.eq(self.planes),
             self.bank_free.eq(banks.free),
             *(getattr(self, name).eq(getattr(issuer, name))
-              for name in ("read", "line", "issue", "target", "act_signed", "zero_point")),
+              for name in ("read", "line", "issue", "target", "act_signed", "zero_point", "multiplies")),
             self.waiting.eq(~feed.idle & ~issuer.busy),
             self.idle.eq(feed.idle & ~issuer.busy & ~self.target.final & (in_flight == 0)),
         ]

@@ -21,7 +21,7 @@ class Control(wiring.Component):
     -------
     start, soft_reset : In(1)
     watchdog : In(32)
-    fault : In(fault_layout), finished : In(1), decoded_address : In, overflow : In(1), events : In(events_layout)
+    fault : In(fault_layout), finished : In(1), dispatched_address : In, overflow : In(1), events : In(events_layout)
         From the engine.
     read_request, read_end, read_beat, write_request, write_beat, write_end : In(1)
         Bus handshakes.
@@ -30,8 +30,8 @@ class Control(wiring.Component):
     engine_reset, go, halt : Out(1)
         To the engine.
     busy, done, error, overflowed : Out(1), cause : Out(8), error_address : Out
-    done_event, error_event : Out(1)
-        For one cycle.
+    done_event, error_event, reset_event : Out(1)
+        For one cycle: completed, stopped, a soft reset has happened.
     counters : Out(ArrayLayout)
         In the order of :data:`hdl.csr.COUNTERS`.
     """
@@ -43,7 +43,7 @@ class Control(wiring.Component):
             "watchdog": In(32),
             "fault": In(fault_layout()),
             "finished": In(1),
-            "decoded_address": In(ADDR_BITS),
+            "dispatched_address": In(ADDR_BITS),
             "overflow": In(1),
             "events": In(events_layout()),
             **{name: In(1) for name in ("read_request", "read_end", "read_beat", "write_request", "write_beat",
@@ -59,6 +59,7 @@ class Control(wiring.Component):
             "error_address": Out(64),
             "done_event": Out(1),
             "error_event": Out(1),
+            "reset_event": Out(1),
             "counters": Out(data.ArrayLayout(64, len(COUNTERS))),
         })
 
@@ -87,6 +88,8 @@ class Control(wiring.Component):
         abandon = Signal()
         m.d.comb += expired.eq((self.watchdog != 0) & (idle_cycles >= self.watchdog))
         m.d.sync += [self.engine_reset.eq(0), idle_cycles.eq(idle_cycles + 1)]
+        with m.If(self.engine_reset):  # what is about to be reset must not show a request any more
+            m.d.comb += self.halt.eq(1)
         with m.FSM():
             with m.State("IDLE"):
                 with m.If(self.soft_reset):
@@ -119,7 +122,7 @@ class Control(wiring.Component):
                     m.d.comb += self.done_event.eq(1)
                     m.next = "IDLE"
                 with m.Elif(expired):
-                    m.d.sync += [self.cause.eq(Cause.WATCHDOG), self.error_address.eq(self.decoded_address),
+                    m.d.sync += [self.cause.eq(Cause.WATCHDOG), self.error_address.eq(self.dispatched_address),
                                  idle_cycles.eq(0)]
                     m.next = "STOP"
             with m.State("STOP"):
@@ -130,6 +133,7 @@ class Control(wiring.Component):
                     with m.If(self.quiet):
                         self._clear(m)
                         m.d.sync += [abandon.eq(0), self.engine_reset.eq(1)]
+                        m.d.comb += self.reset_event.eq(1)
                         m.next = "IDLE"
                 with m.Elif(self.quiet | expired):
                     m.d.sync += self.error.eq(1)

@@ -47,7 +47,7 @@ class Decode(wiring.Component):
         Take no more.
     o_load, o_compute, o_store : Out(stream)
     address : Out
-        Of the youngest instruction taken.
+        Of the youngest instruction dispatched, 0 if there is none.
     idle : Out(1)
     fault : Out(fault_layout)
     """
@@ -80,7 +80,6 @@ class Decode(wiring.Component):
         legal = Signal()
         bodies = {opcode: data.View(body_layout(opcode), record.bits[64:]) for opcode in Opcode}
         rules = {opcode: self._rules(m, opcode, body) for opcode, body in bodies.items()}
-        m.d.comb += self.address.eq(record.address)
         with m.FSM():
             with m.State("TAKE"):
                 m.d.comb += [self.i_records.ready.eq(~self.halt & ~self.fault.valid), self.idle.eq(1)]
@@ -105,10 +104,10 @@ class Decode(wiring.Component):
                     raise_fault(m, self.fault, Cause.ILLEGAL_FIELD, record.address)
                     m.next = "TAKE"
                 with m.Else():
-                    self._dispatch(m, head, bodies)
+                    self._dispatch(m, record, head, bodies)
         return m
 
-    def _dispatch(self, m, head, bodies):
+    def _dispatch(self, m, record, head, bodies):
         for opcode, body in bodies.items():
             output = self.output(QUEUE_OF[opcode])
             with m.If(head.opcode == opcode):
@@ -120,6 +119,7 @@ class Decode(wiring.Component):
                     output.payload.body.eq(body.as_value()),
                 ]
                 with m.If(output.ready):
+                    m.d.sync += self.address.eq(record.address)
                     m.next = "TAKE"
 
     def _product(self, m, count, stride):

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..axi import axi4
 from ..axi.arbiter import RoundRobin
 from ..cim.array import Array
-from ..cim.interfaces import bist_layout
+from ..cim.interfaces import bist_layout, connect_load
 from ..cim.loader import Loader
 from ..config import ADDR_BITS, QUEUE_DEPTH, Config, clog2
 from ..isa import QUEUES, Queue
@@ -39,13 +39,13 @@ class Engine(wiring.Component):
         Starts the program of ``count`` instructions.
     halt : In(1)
         Begin nothing new on the bus.
-    windows : In(ArrayLayout), repair : In(ArrayLayout)
+    windows : In(ArrayLayout), repair : In.array(macros, spare_cols)
     bus : Out(axi4.Signature)
     finished : Out(1)
         Nothing is left to do.
     fault : Out(fault_layout)
-    decoded_address : Out
-        Of the youngest instruction decoded.
+    dispatched_address : Out
+        Of the youngest instruction dispatched.
     overflow : Out(1), events : Out(events_layout)
     bist : In(bist_layout), bist_words : Out(ArrayLayout)
     """
@@ -58,11 +58,11 @@ class Engine(wiring.Component):
             "count": In(32),
             "halt": In(1),
             "windows": In(windows_layout()),
-            "repair": In(data.ArrayLayout(data.ArrayLayout(clog2(config.cols + 1), config.spare_cols), config.macros)),
+            "repair": In(clog2(config.cols + 1)).array(config.macros, config.spare_cols),
             "bus": Out(axi4.Signature(config)),
             "finished": Out(1),
             "fault": Out(fault_layout()),
-            "decoded_address": Out(ADDR_BITS),
+            "dispatched_address": Out(ADDR_BITS),
             "overflow": Out(1),
             "events": Out(events_layout()),
             "bist": In(bist_layout(config)),
@@ -93,7 +93,7 @@ class Engine(wiring.Component):
     def _instructions(self, m):
         """Fetch, decode, queues, tokens."""
         m.d.comb += [self.fetch.start.eq(self.go), self.fetch.address.eq(self.address), self.fetch.count.eq(self.count),
-                     self.decode.halt.eq(self.halt), self.decoded_address.eq(self.decode.address)]
+                     self.decode.halt.eq(self.halt), self.dispatched_address.eq(self.decode.address)]
         connect(m, fetch=self.fetch.o_records, decode=self.decode.i_records)
         for queue, engine in ((Queue.LOAD, self.load), (Queue.COMPUTE, self.compute), (Queue.STORE, self.store)):
             fifo = SyncFIFO(width=command_layout(queue).size, depth=QUEUE_DEPTH)
@@ -145,13 +145,15 @@ class Engine(wiring.Component):
         connect(m, load=self.load.o_weights, weights=self.weights.i_weights)
         connect(m, weights=self.weights.o_words, loader=self.loader.i_words)
         array, compute, loader = self.array, self.compute, self.loader
+        connect_load(m, source=loader, sink=array)
+        for mine, given in zip(array.repair, self.repair):
+            m.d.comb += [point.eq(value) for point, value in zip(mine, given)]
         m.d.comb += [
             self.weights.step_end.eq(loader.step_end),
             loader.bank_free.eq(compute.bank_free),
             compute.commit.eq(loader.commit),
             compute.commit_bank.eq(loader.commit_bank),
             compute.planes.eq(loader.planes),
-            array.load.eq(loader.load),
             array.issue.eq(compute.issue),
             array.target.eq(compute.target),
             array.act_signed.eq(compute.act_signed),
@@ -159,7 +161,6 @@ class Engine(wiring.Component):
             array.line.eq(self.activation_buffer.line),
             compute.retired.eq(array.retired),
             compute.retired_signal.eq(array.retired_signal),
-            array.repair.eq(self.repair),
             array.bist.eq(self.bist),
             self.bist_words.eq(array.bist_words),
             array.post_fetch.eq(self.store.post_fetch),
@@ -182,7 +183,7 @@ class Engine(wiring.Component):
         m.d.comb += [
             self.finished.eq(idle.all()),
             weight_beat.eq(self.loader.i_words.valid & self.loader.i_words.ready),
-            self.events.array_busy.eq(self.compute.issue.valid),
+            self.events.array_busy.eq(self.compute.multiplies),
             self.events.compute_wait.eq(self.compute.waiting),
             self.events.weight_beat.eq(weight_beat),
             self.events.progress.eq(Cat(handshakes, weight_beat, self.compute.issue.valid).any()),

@@ -31,11 +31,11 @@ class Requantise(wiring.Component):
 
     Members
     -------
-    acc : In(signed(32)), parameter : In(parameter_layout)
+    acc : In(signed(32)), parameters : In(parameter_layout)
     zero_point, low, high : In(signed(16))
     result : Out(8)
     bad : Out(1)
-        Combinational from ``parameter``.
+        Combinational from ``parameters``.
     """
 
     module_name = "requantise"
@@ -46,7 +46,7 @@ class Requantise(wiring.Component):
     def __init__(self):
         super().__init__({
             "acc": In(signed(ACC_BITS)),
-            "parameter": In(parameter_layout()),
+            "parameters": In(parameter_layout()),
             "zero_point": In(signed(16)),
             "low": In(signed(16)),
             "high": In(signed(16)),
@@ -75,7 +75,7 @@ class Requantise(wiring.Component):
         total = Signal(signed(ACC_BITS + 1))
         magnitude = Signal(ACC_BITS + 1, reset_less=True)
         negative = Signal(reset_less=True)
-        m.d.comb += total.eq(self.acc + self.parameter.bias.as_signed())
+        m.d.comb += total.eq(self.acc + self.parameters.bias.as_signed())
         m.d.sync += [magnitude.eq(Mux(total < 0, -total, total)), negative.eq(total < 0)]
         return magnitude, negative
 
@@ -94,9 +94,9 @@ class Requantise(wiring.Component):
 
     def _multiply(self, m, value):
         """Stages 3 and 4: the exact product, then rounded to a binary32."""
-        multiplier = self._delayed(m, self.parameter.multiplier, 2, "multiplier")
+        multiplier = self._delayed(m, self.parameters.multiplier, 2, "multiplier")
         fraction, exponent, sign = multiplier[:23], multiplier[23:31], multiplier[31]
-        m.d.comb += self.bad.eq(self.parameter.multiplier[23:31].all())
+        m.d.comb += self.bad.eq(self.parameters.multiplier[23:31].all())
         exact = Signal(2 * SIGNIFICAND, reset_less=True)
         exact_exponent = Signal(signed(10), reset_less=True)
         negative = Signal(reset_less=True)

@@ -160,7 +160,7 @@ class Store(wiring.Component):
             m.submodules[f"requantise_{lane}"] = once(requantise, platform)
             m.d.comb += [
                 requantise.acc.eq(self.post_values[lane]),
-                requantise.parameter.eq(self.parameters[lane]),
+                requantise.parameters.eq(self.parameters[lane]),
                 requantise.zero_point.eq(store.zero_point),
                 requantise.low.eq(store.low),
                 requantise.high.eq(store.high),

@@ -8,7 +8,7 @@ from ..config import ADDR_BITS
 from ..csr import WINDOWS
 
 #: Width of addresses inside the DMA channels: an instruction's strides may lead beyond the bus's address space, where
-#: no window is.
+#: nothing is allowed.
 DMA_ADDR_BITS = ADDR_BITS + 10
 
 
@@ -22,7 +22,7 @@ def windows_layout() -> data.ArrayLayout:
 
 
 class WindowCheck(wiring.Component):
-    """Is a range of bytes within one window that permits the access? Combinational.
+    """Is a range of bytes within one window that permits the access, and within the bus's address space? Combinational.
 
     Members
     -------
@@ -43,7 +43,7 @@ class WindowCheck(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += self.allowed.eq(Cat(
-            window[self.permission] & (self.first >= window.base) & (self.end <= window.limit)
-            for window in self.windows).any())
+        within = Cat(window[self.permission] & (self.first >= window.base) & (self.end <= window.limit)
+                     for window in self.windows)
+        m.d.comb += self.allowed.eq(within.any() & (self.end <= 1 << ADDR_BITS))
         return m

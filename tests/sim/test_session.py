@@ -1,11 +1,12 @@
-"""Sessions: the same call on every backend. The RTL side runs a stand-in for the chip."""
+"""Sessions: the same call on every backend. What a session does is tested on a stand-in for the chip."""
 
 import numpy as np
 import pytest
 
 from hdl.config import CONFIGS
 from hdl.csr import Cause
-from hdl.isa import Instruction, Opcode, OutputFormat
+from hdl.isa import Instruction, Opcode, OutputFormat, Queue
+from hdl.layouts import Step, pack_step
 from hdl.program import Program, ProgramError, Tensor
 from sim.rtl import SIMULATORS
 from sim.session import ChipMismatch, ProgramStopped, ProgramTimeout, Session
@@ -92,3 +93,42 @@ def test_golden_names_the_cause():
     assert Session(CONFIG).run(program).outputs == {}
     with pytest.raises(ProgramStopped, match=r"ILLEGAL_OPCODE"):
         Session(CONFIG).run(broken)
+
+
+def gemm_program(config, steps: int, vectors: int, rng: np.random.Generator) -> Program:
+    """Random weights and activations, one GEMM, the accumulators as they are."""
+    bus = config.bus_bytes
+    limit = (1 << config.planes) - 1
+    values = rng.integers(-limit, limit + 1, (steps, config.columns, config.rows))
+    weights = b"".join(pack_step(config, Step.of_weights(step)).tobytes() for step in values)
+    beats = -(-config.line_bytes // bus)
+    activations = 0x400 + len(weights)
+    outputs = activations + vectors * steps * beats * bus
+    stride = -(-4 * config.out_cols // bus) * bus
+    end = outputs + vectors * stride
+    instructions = [
+        Instruction(Opcode.LOAD_ACTIVATIONS, {
+            "address": activations, "stride": beats * bus, "rows": vectors * steps, "row_beats": beats,
+            "buffer_stride": beats}, signal=(Queue.COMPUTE,)),
+        Instruction(Opcode.LOAD_WEIGHTS, {"address": 0x400, "beats": len(weights) // bus, "steps": steps}),
+        Instruction(Opcode.GEMM, {"steps": steps, "vectors": vectors, "act_vector_stride": steps, "act_step_stride": 1,
+                                  "act_signed": 1, "zero_point": 3}, wait=(Queue.LOAD,), signal=(Queue.STORE,)),
+        Instruction(Opcode.STORE, {"address": outputs, "stride": stride, "vectors": vectors,
+                                   "channels": config.out_cols}, wait=(Queue.COMPUTE,)),
+    ]
+    return Program.assemble(
+        config, instructions, entry=0, segments=[(0x400, weights)], memory_bytes=end, writable=(outputs, end),
+        inputs={"x": Tensor(activations, (vectors * steps, config.line_bytes), "int8", beats * bus)},
+        outputs={"y": Tensor(outputs, (vectors, config.out_cols), "int32", stride)})
+
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_the_chip_gives_what_the_golden_model_gives(simulator):
+    config, rng = CONFIGS["tiny"], np.random.default_rng(11)
+    program = gemm_program(config, steps=2, vectors=4, rng=rng)
+    inputs = {"x": rng.integers(-128, 128, program.inputs["x"].shape, np.int8)}
+    golden = Session(config).run(program, inputs)
+    result = Session(config, simulator).run(program, inputs, max_cycles=20_000)
+    assert (result.outputs["y"] == golden.outputs["y"]).all()
+    assert golden.outputs["y"].any()
+    assert {name: result.counters[name] for name in golden.counters} == golden.counters

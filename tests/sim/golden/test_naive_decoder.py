@@ -186,7 +186,7 @@ def test_padding_is_ignored() -> None:
 
 
 def test_padding_is_written_as_zeros(config: Config) -> None:
-    """A step of padding apart from the fields read is all zero: clearing what is read leaves nothing."""
+    """The filling of headers and of the last bus word is zero."""
     rng = np.random.default_rng(2)
     weights = random_weights(config, rng)
     data = packed(config, Step.of_weights(weights))
@@ -337,7 +337,7 @@ def test_each_bit_of_each_field(opcode: Opcode) -> None:
 
 @pytest.mark.parametrize("opcode", Opcode, ids=lambda opcode: opcode.name)
 def test_bits_that_must_be_zero(opcode: Opcode) -> None:
-    """With every field at its largest, the rest of the record is zero, and each bit of it is refused."""
+    """Padding and reserved bits are encoded as zeros, and any one of them that is set is refused."""
     fields = drawn(opcode, np.random.default_rng(0))
     record = Instruction(opcode, fields).encode()
     for field in INSTRUCTIONS[opcode][1]:

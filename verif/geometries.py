@@ -1,0 +1,11 @@
+"""Configurations that nobody would build: they find what the regular shape of the named ones hides."""
+
+from hdl.config import Config
+
+#: Counts that are no powers of two, 32-bit headers, all eleven planes, two spares.
+ODD = Config(name="odd", rows=32, cols=4, grid_k=2, grid_n=3, planes=11, bus_bits=64, acc_vectors=8, act_bytes=512,
+             post_lanes=2, outstanding_reads=2, prefetch_beats=64, spare_cols=2)
+
+#: The least of everything: one plane, no spare, one bus word of headers, fewer columns than lanes of the bus.
+BARE = Config(name="bare", rows=8, cols=4, grid_k=1, grid_n=1, planes=1, bus_bits=64, acc_vectors=2, act_bytes=64,
+              post_lanes=2, outstanding_reads=1, prefetch_beats=64, spare_cols=0)

@@ -28,5 +28,5 @@ def report(name: str, value: float, unit: str, goal: str, detail: Mapping[str, o
     for row in table:
         shown.add_row(*map(str, row))
     print(f"{name}: {value:.6g} {unit} (goal {goal})")
-    Console().print(shown)
+    Console(width=max(110, Console().width)).print(shown)
     print(json.dumps({"name": name, "value": value, "unit": unit, "goal": goal, "detail": dict(detail)}), flush=True)

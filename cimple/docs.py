@@ -18,8 +18,8 @@ from amaranth.lib import data
 
 from hdl.config import CONFIGS, Config
 from hdl.csr import Cause, registers
-from hdl.isa import HEAD as HEAD_FIELDS
 from hdl.isa import FIELDS, QUEUE_OF, QUEUES, Opcode, Queue, head_layout, instruction_layout, parameter_entries
+from hdl.isa import HEAD as HEAD_FIELDS
 from hdl.layouts import Step, column_starts, header_layout, pack_step, parameter_layout
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hdl.config import INSTRUCTION_BYTES, Config
-from hdl.isa import Instruction, Opcode, OutputFormat, Queue
+from hdl.isa import Instruction, Opcode, OutputFormat, Queue, illegal_fields
 from hdl.layouts import PARAMETER_BYTES, Step, pack_step
 from hdl.program import Program, Tensor
 
@@ -58,14 +58,14 @@ def pack_weights(config: Config, layer: Layer) -> list[list[np.ndarray]]:
     groups = -(-layer.inputs // config.rows)
     if layer.m.shape[1] != groups:
         raise LayerError(f"m must have one scale per group of {config.rows} inputs, {groups}, not {layer.m.shape[1]}")
-    weights = np.zeros((tiles * config.out_cols, steps * config.line_bytes), np.int64)
-    weights[:layer.outputs, :layer.inputs] = layer.weights
+    padded = np.zeros((tiles * config.out_cols, steps * config.line_bytes), np.int64)
+    padded[:layer.outputs, :layer.inputs] = layer.weights
     scales = np.zeros((2, tiles * config.out_cols, steps * config.grid_k), np.uint8)
     scales[:, :layer.outputs, :groups] = layer.m, layer.e
     # [tile, n, column, step, k, row] -> [tile, step, k, n, column, row]
     grid = (tiles, config.grid_n, config.cols, steps, config.grid_k)
-    weights = weights.reshape(*grid, config.rows).transpose(0, 3, 4, 1, 2, 5)
-    weights = weights.reshape(tiles, steps, config.columns, config.rows)
+    ordered = padded.reshape(*grid, config.rows).transpose(0, 3, 4, 1, 2, 5)
+    weights = ordered.reshape(tiles, steps, config.columns, config.rows)
     m, e = (s.reshape(grid).transpose(0, 3, 4, 1, 2).reshape(tiles, steps, config.columns) for s in scales)
     return [[pack_step(config, Step.of_weights(weights[t, s], m[t, s], e[t, s])) for s in range(steps)]
             for t in range(tiles)]
@@ -92,8 +92,9 @@ class _Memory:
 def lower(config: Config, layer: Layer, vectors: int) -> Program:
     """The program that computes ``y = layer(x)``: input ``x`` [vectors, inputs], output ``y`` [vectors, outputs].
 
-    Weights are streamed once per vector tile. Loads of the next tile run beside the computation of this one, and so does
-    the store of the last: activations, accumulators and parameters are used in two halves each, guarded by tokens.
+    Weights are streamed once per vector tile. Loads of the next tile run beside the computation of this one, and so
+    does the store of the last: activations, accumulators and parameters are used in two halves each, guarded by
+    tokens.
 
     Raises
     ------
@@ -102,6 +103,10 @@ def lower(config: Config, layer: Layer, vectors: int) -> Program:
     """
     if vectors < 1:
         raise LayerError(f"vectors must be at least 1, not {vectors!r}")
+    tile_bytes = config.out_cols * np.dtype(_output_dtype(layer)).itemsize
+    if layer.outputs > config.out_cols and tile_bytes % config.bus_bytes:
+        raise LayerError(f"outputs must be at most {config.out_cols} on {config.name!r}, where a tile of 8-bit results "
+                         f"is no whole bus word, not {layer.outputs!r}; int32 results have no such limit")
     tiling = tile(config, layer, vectors)
     memory = _Memory()
     bus = config.bus_bytes
@@ -121,8 +126,11 @@ def lower(config: Config, layer: Layer, vectors: int) -> Program:
     y_bytes = vectors * y_stride
     y = Tensor(memory.reserve(y_bytes), (vectors, layer.outputs), y_dtype, y_stride)
 
-    emit = _Emit(config, layer, tiling, weights, packed, parameters, x, y)
-    return Program.assemble(config, emit.program(), entry=entry, segments=memory.segments, memory_bytes=memory.end,
+    instructions = _Emit(config, layer, tiling, weights, packed, parameters, x, y).program()
+    for instruction in instructions:
+        for rule in illegal_fields(config, instruction):
+            raise LayerError(f"the layer does not fit {config.name!r}: {rule}")
+    return Program.assemble(config, instructions, entry=entry, segments=memory.segments, memory_bytes=memory.end,
                             inputs={"x": x}, outputs={"y": y}, writable=(y.address, y.address + y_bytes))
 
 

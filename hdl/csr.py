@@ -49,8 +49,8 @@ class Access(enum.Enum):
 class Register:
     """One 32-bit register.
 
-    ``fields`` maps a name to (lowest bit, width, meaning). Bits outside ``writable`` read as zero; ``init`` is the value
-    after reset. Writes are ignored while bit 2 of the register named ``locked_by`` is set.
+    ``fields`` maps a name to (lowest bit, width, meaning). Bits outside ``writable`` read as zero; ``init`` is the
+    value after reset. Writes are ignored while bit 2 of the register named ``locked_by`` is set.
     """
     name: str
     offset: int

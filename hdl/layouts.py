@@ -1,7 +1,8 @@
 """Bit layouts of everything that crosses memory besides instructions, and the packing of a step.
 
-All memory is little-endian: bit ``i`` of a bus word is bit ``i mod 8`` of byte ``i // 8``. Row ``r`` of a unit (sign word
-or plane) is bit ``r`` of that unit. ``docs/formats.md`` describes the packed step for people who write a decoder.
+All memory is little-endian: bit ``i`` of a bus word is bit ``i mod 8`` of byte ``i // 8``. Row ``r`` of a unit (sign
+word or plane) is bit ``r`` of that unit. ``docs/formats.md`` describes the packed step for people who write a
+decoder.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Verilog of a component, with modules that occur many times emitted once, and the views of the leaves.
 
-Amaranth emits one Verilog module per instance. A component that is wrapped in :func:`once` is emitted one time under its
-:attr:`module_name` and instantiated, which keeps elaboration and simulator builds short. Without a
+Amaranth emits one Verilog module per instance. A component that is wrapped in :func:`once` is emitted one time under
+its :attr:`module_name` and instantiated, which keeps elaboration and simulator builds short. Without a
 :class:`VerilogPlatform` (Amaranth's own simulator, formal flow) :func:`once` changes nothing.
 
 A *leaf* may have several views with one contract. The ``generic`` view is what Amaranth elaborates and is the only one

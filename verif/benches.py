@@ -105,10 +105,10 @@ BENCHES: tuple[Bench, ...] = (
         }),
     Bench(
         name="macro_simulation", component=_macro_leaf, module="verif.tb_macro", view="simulation",
-        configs=(), verilator_configs=("tiny", "small", ODD, BARE, "ulx3s")),
+        configs=(), verilator_configs=("small", ODD, "ulx3s")),
     Bench(
         name="array", component=Array, module="verif.tb_array",
-        configs=("tiny", "small", BARE), verilator_configs=(ODD,),
+        configs=("tiny", "small", BARE),
         signals={
             "issue": ("issue.*", "target.*"),
             "accumulation": ("fetch.*", "add"),
@@ -118,7 +118,7 @@ BENCHES: tuple[Bench, ...] = (
         }),
     Bench(
         name="array_simulation", component=Array, module="verif.tb_array", view="simulation",
-        configs=(), verilator_configs=("small", ODD)),
+        configs=(), verilator_configs=(ODD,)),
 )
 
 

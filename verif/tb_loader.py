@@ -335,7 +335,7 @@ async def test_reset_at_every_bus_word(dut):
     """A reset in the middle of a step leaves nothing behind: the next step is complete, in bank 0."""
     bench = LoaderBench(dut)
     await bench.start()
-    for at in range(1, min(40, CONFIG.header_beats + -(-CONFIG.columns // CONFIG.units_per_beat))):
+    for at in range(1, min(24, CONFIG.header_beats + -(-CONFIG.columns // CONFIG.units_per_beat))):
         bench.queue += words(bench, kinds=["empty", "one_plane"])
         await bench.wait(lambda at=at: len(bench.words) == at, 2 * at + 10)
         await bench.reset()

@@ -1,4 +1,4 @@
-"""Bundles that run between loader, array, macro and column. All of them are broadcast and registered at their source."""
+"""Bundles that run between loader, array, macro and column, broadcast and registered at their source."""
 
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out

@@ -1,9 +1,9 @@
 """The loader: turns the weight stream into writes of one bank, one bus word per cycle.
 
-A step comes as all headers, then the units (sign words and planes) column by column. Units are of different number per
-column, so a column may begin in any lane of any bus word. :class:`Scan` finds out from the masks where each column
-begins; :class:`Steer` says for each bus word which columns take which lanes; :class:`Negation` adds up the constant that
-makes negation by inversion exact. No plane is moved to another lane; only sign words are.
+A step comes as all headers, then the units (sign words and planes) column by column. Units are of different number
+per column, so a column may begin in any lane of any bus word. :class:`Scan` finds out from the masks where each
+column begins; :class:`Steer` says for each bus word which columns take which lanes; :class:`Negation` adds up the
+constant that makes negation by inversion exact. No plane is moved to another lane; only sign words are.
 """
 
 from types import SimpleNamespace
@@ -17,7 +17,15 @@ from ..config import Config, clog2
 from ..layouts import header_layout
 from ..verilog import once
 from .count_ones import CountOnes, prefix_sums, tree_sum
-from .interfaces import class_members, classes, delivery_signature, group_layout, load_signature, member_bits, slot_row_bits
+from .interfaces import (
+    class_members,
+    classes,
+    delivery_signature,
+    group_layout,
+    load_signature,
+    member_bits,
+    slot_row_bits,
+)
 
 
 def unit_bits(config: Config) -> int:
@@ -390,7 +398,8 @@ class Loader(wiring.Component):
             one.row.eq(self.unit_beat),
             one.word.eq(self.i_words.payload),
             *(later.eq(now) for later, now in zip(one.steering, self.steer.steering)),
-            *(getattr(two, name).eq(getattr(one, name)) for name in ("valid", "commit", "bank", "planes", "row", "word")),
+            *(getattr(two, name).eq(getattr(one, name))
+              for name in ("valid", "commit", "bank", "planes", "row", "word")),
             *(later.eq(now) for later, now in zip(two.steering, one.steering)),
         ]
         m.d.comb += [negation.valid.eq(one.valid), negation.word.eq(one.word)]

@@ -9,7 +9,6 @@ from ..verilog import once
 from .column import Column
 from .count_ones import tree_sum
 from .interfaces import bist_layout, classes, delivery_signature, issue_layout, load_signature, scaled_layout
-
 from .macro_view import simulation_view
 
 

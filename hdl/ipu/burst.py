@@ -7,7 +7,6 @@ from amaranth.lib.wiring import In, Out
 from ..config import BURST_BOUNDARY, INSTRUCTION_BYTES, Config, clog2
 from .windows import DMA_ADDR_BITS, WindowCheck, windows_layout
 
-
 #: Width of the length of a run: 2^32 instructions in the narrowest bus words.
 RUN_BITS = 32 + clog2(INSTRUCTION_BYTES // 8)
 
@@ -23,7 +22,7 @@ def burst_layout(max_beats: int) -> data.StructLayout:
 
 
 class BurstSplitter(wiring.Component):
-    """Runs in, bursts out: none crosses a 4 KiB boundary or is longer than ``max_beats``, and each lies within a window.
+    """Runs in, bursts out: none crosses a 4 KiB boundary or is longer than ``max_beats``; each lies within a window.
 
     A burst that no window allows is not passed on: ``refused`` rises, with its address, and stays until reset.
     Throughput one burst per three cycles.

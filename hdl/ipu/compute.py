@@ -35,8 +35,8 @@ class StepFeed(wiring.Component):
     """Prepares the next step while the current one is being issued, so that steps follow without a bubble.
 
     A step without planes is skipped; if nothing has been accumulated by an instruction's last step, that step is run
-    with one (empty) plane per vector, which writes zeros. An instruction whose last step is skipped ends with work of no
-    vectors.
+    with one (empty) plane per vector, which writes zeros. An instruction whose last step is skipped ends with work of
+    no vectors.
 
     Members
     -------

@@ -14,8 +14,9 @@ class Control(wiring.Component):
     """The life of a program: START resets the engine and lets it go; it ends when the engine has finished, or stops at
     the first fault, when the watchdog expires, or at a soft reset.
 
-    A stopped engine begins nothing new on the bus; the program has ended when every transfer that had begun is answered.
-    If answers stay away for another watchdog period, the error is reported all the same, and a soft reset waits for them.
+    A stopped engine begins nothing new on the bus; the program has ended when every transfer that had begun is
+    answered. If answers stay away for another watchdog period, the error is reported all the same, and a soft reset
+    waits for them.
 
     Members
     -------

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi import axi4
 from ..config import Config, clog2
-from ..isa import QUEUES, Opcode, Queue, parameter_entries
+from ..isa import Opcode, Queue, parameter_entries
 from ..layouts import PARAMETER_BYTES
 from .decode import command_layout, fields_of
 from .fault import fault_layout

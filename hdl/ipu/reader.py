@@ -16,8 +16,8 @@ from .windows import DMA_ADDR_BITS, windows_layout
 class Reader(wiring.Component):
     """Reads runs of bus words, several bursts ahead, and delivers them in order.
 
-    With ``depth`` bus words of FIFO, a burst is asked for only when the FIFO has room for all of it, so the bus is never
-    held up. With ``depth`` 0 there is no FIFO: ``o_words.ready`` must be high whenever a run is under way.
+    With ``depth`` bus words of FIFO, a burst is asked for only when the FIFO has room for all of it, so the bus is
+    never held up. With ``depth`` 0 there is no FIFO: ``o_words.ready`` must be high whenever a run is under way.
 
     A window violation and an error response raise ``fault``; words after an error response are not delivered. While
     ``halt`` is high no new burst is asked for.

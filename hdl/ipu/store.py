@@ -1,6 +1,6 @@
 """The store queue: accumulators to memory, requantised or as they are."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -101,7 +101,8 @@ class Store(wiring.Component):
         with m.FSM():
             with m.State("WAIT"):
                 m.d.comb += self.idle.eq(~self.i_commands.valid)
-                m.d.sync += [vectors.eq(store.vectors), address.eq(store.address), self.post_vector.eq(store.acc_vector)]
+                m.d.sync += [vectors.eq(store.vectors), address.eq(store.address),
+                             self.post_vector.eq(store.acc_vector)]
                 with m.If(self.i_commands.valid & self.tokens.granted & ~self.halt):
                     m.d.comb += self.tokens.take.eq(1)
                     m.next = "RUN"

@@ -95,6 +95,6 @@ class Weights(wiring.Component):
         ]
         with m.If(taken):
             m.d.sync += [word.eq(Mux(last, 0, word + 1)), steps.eq(Mux(last, 0, now_steps))]
-            with m.If((last != (self.step_end & (now_steps == current.steps)))):
+            with m.If(last != (self.step_end & (now_steps == current.steps))):
                 raise_fault(m, self.fault, Cause.WEIGHT_STREAM,
                             current.address + (word << clog2(self.config.bus_bytes)))

@@ -16,11 +16,18 @@ from pathlib import Path
 import numpy as np
 from amaranth.lib import data
 
+from hdl.cim.array import Array
+from hdl.cim.column import Column
+from hdl.cim.loader import Loader
+from hdl.cim.macro import Macro
 from hdl.config import CONFIGS, Config
 from hdl.csr import Cause, registers
+from hdl.ipu.requantise import Requantise
 from hdl.isa import FIELDS, QUEUE_OF, QUEUES, Opcode, Queue, head_layout, instruction_layout, parameter_entries
 from hdl.isa import HEAD as HEAD_FIELDS
 from hdl.layouts import Step, column_starts, header_layout, pack_step, parameter_layout
+
+from .chip_ports import instantiation, port_rows
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -154,7 +161,34 @@ def parameter_record() -> str:
     return f"{record}\n\n{entries}"
 
 
+# The architecture page
+
+
+def latency_table() -> str:
+    """Cycles through the pipelines, for every configuration that has RTL."""
+    configs = [config for config in CONFIGS.values() if config.cores == 1]
+    rows: list[tuple[str, str, Callable[[Config], int]]] = [
+        ("a bus word is accepted by the loader", "it is written into the bank", lambda config: Loader.LATENCY),
+        ("a plane is issued", "its sum leaves the adder tree", Column.sum_latency),
+        ("a vector's last plane is issued", "its scaled psums leave the macro", Macro.latency),
+        ("a vector's last plane is issued", "its accumulators can be read", Array.latency),
+        ("an accumulator is read", "its 8-bit result is there", lambda config: 1 + Requantise.LATENCY),
+    ]
+    return _table(["from", "to", *(config.name for config in configs)],
+                  [(begin, end, *(cycles(config) for config in configs)) for begin, end, cycles in rows])
+
+
 # The integration page
+
+
+def port_table() -> str:
+    """Every port of the chip's Verilog."""
+    return _table(["port", "direction", "width", "meaning"], port_rows())
+
+
+def instantiation_template() -> str:
+    """Verilog that instantiates ``small``."""
+    return f"```verilog\n{instantiation(CONFIGS['small'])}\n```"
 
 
 def csr_table(config: Config) -> str:
@@ -195,6 +229,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "step": step_table,
     "step example": step_example,
     "parameter record": parameter_record,
+    "latencies": latency_table,
+    "ports": port_table,
+    "instantiation": instantiation_template,
     "causes": cause_table,
     "parameters": parameter_table,
     "configurations": configuration_table,

@@ -58,7 +58,8 @@ def test_words_are_read_back(config, rng):
 def test_a_step_is_read_back(config, rng):
     step = random_step(config, rng)
     again = step_of(config, groups_of(step, np.full(config.columns, (1 << config.planes) - 1)))
-    assert all(np.array_equal(getattr(step, name), getattr(again, name)) for name in ("magnitude", "negative", "m", "e"))
+    for name in ("magnitude", "negative", "m", "e"):
+        assert np.array_equal(getattr(step, name), getattr(again, name))
 
 
 def test_constants_are_those_of_the_golden_model(config, rng):

@@ -9,6 +9,7 @@ import pytest
 from verif.benches import BENCHES
 
 VERIF = Path(__file__).resolve().parents[2] / "verif"
+HEADINGS = ["Point", "Stimulus and check", "Tests"]
 BLOCKS = sorted(path.stem.removeprefix("tb_") for path in VERIF.glob("tb_*.py"))
 
 
@@ -16,7 +17,7 @@ def points(plan: str) -> dict[str, list[str]]:
     """Tests by point, from the table of a plan."""
     rows = [[cell.strip() for cell in line.strip().strip("|").split("|")]
             for line in plan.splitlines() if line.startswith("|")]
-    assert rows[0] == ["Point", "Stimulus and check", "Tests"], "a plan has the columns Point, Stimulus and check, Tests"
+    assert rows[0] == HEADINGS, f"a plan has the columns {', '.join(HEADINGS)}"
     assert all(len(row) == 3 for row in rows), "a row of a plan has three cells"
     found = {row[0]: re.findall(r"`(\w+)`", row[2]) for row in rows[2:]}
     assert len(found) == len(rows) - 2, "a plan names each point once"
@@ -50,7 +51,8 @@ def test_plan_and_bench_agree(block):
 
 
 def test_a_plan_is_read():
-    plan = "# X\n\n| Point | Stimulus and check | Tests |\n|---|---|---|\n| a | b | `test_c`, `test_d` |\n| e | f | none |\n"
+    plan = "\n".join(["# X", "", "| Point | Stimulus and check | Tests |", "|---|---|---|",
+                      "| a | b | `test_c`, `test_d` |", "| e | f | none |"])
     assert points(plan) == {"a": ["test_c", "test_d"], "e": []}
 
 

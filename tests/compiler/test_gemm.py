@@ -1,0 +1,100 @@
+"""Lowering of fully connected layers: the golden model runs the program and must give the layer's results."""
+
+import re
+
+import numpy as np
+import pytest
+
+from compiler.gemm import lower
+from compiler.layer import Layer, LayerError, Requantisation
+from hdl.config import Config, configuration
+from hdl.csr import Cause
+from hdl.isa import OutputFormat
+from sim.golden.executor import execute
+from sim.golden.post import requantise
+
+
+def layer_of(config: Config, rng, outputs: int, inputs: int, **fields) -> Layer:
+    limit = (1 << config.planes) - 1
+    weights = rng.integers(-limit, limit + 1, (outputs, inputs))
+    shape = (outputs, -(-inputs // config.rows))
+    return Layer(weights, rng.integers(0, 8, shape).astype(np.uint8), np.full(shape, 3, np.uint8), **fields)
+
+
+def run(config: Config, layer: Layer, x: np.ndarray, seed: int = 0) -> np.ndarray:
+    program = lower(config, layer, len(x))
+    execution = execute(config, program.image({"x": x}), program.entry, program.count, seed=seed)
+    assert (execution.cause, execution.overflow) == (Cause.NONE, False)
+    untouched = np.ones(program.memory_bytes, bool)
+    untouched[program.writable[0]:program.writable[1]] = False
+    assert np.array_equal(execution.memory[untouched], program.image({"x": x})[untouched])
+    return program.results(execution.memory)["y"]
+
+
+def expected(config: Config, layer: Layer, x: np.ndarray) -> np.ndarray:
+    scales = np.repeat(layer.scales, config.rows, axis=1)[:, :layer.inputs]
+    return (x.astype(np.int64) - layer.zero_point) @ (layer.weights * scales.astype(np.int64)).T
+
+
+@pytest.mark.parametrize("name, vectors, inputs, outputs", [
+    ("tiny", 1, 1, 1), ("tiny", 9, 30, 13), ("tiny", 33, 100, 5), ("small", 1, 16, 8), ("small", 5, 40, 20),
+    ("small", 50, 170, 63), ("small", 200, 1500, 17), ("ulx3s", 70, 200, 40), ("edge", 300, 300, 200),
+    ("edge11", 10, 1000, 130),
+])
+def test_int32_results_are_exact(name, vectors, inputs, outputs):
+    config, rng = configuration(name), np.random.default_rng(vectors)
+    layer = layer_of(config, rng, outputs, inputs)
+    x = rng.integers(-128, 128, (vectors, inputs)).astype(np.int8)
+    assert np.array_equal(run(config, layer, x), expected(config, layer, x))
+
+
+@pytest.mark.parametrize("output_format, low, high", [(OutputFormat.INT8, -128, 127), (OutputFormat.INT8, 0, 100),
+                                                      (OutputFormat.UINT8, 0, 255)])
+@pytest.mark.parametrize("name, vectors, inputs, outputs", [("tiny", 7, 20, 4), ("small", 40, 100, 50),
+                                                            ("edge", 140, 130, 300)])
+def test_8_bit_results_are_those_of_the_contract(name, vectors, inputs, outputs, output_format, low, high):
+    config, rng = configuration(name), np.random.default_rng(outputs)
+    requantisation = Requantisation(
+        rng.integers(-1000, 1000, outputs).astype(np.int32), (rng.random(outputs) * 1e-4).astype(np.float32),
+        zero_point=int(rng.integers(low, high)), low=low, high=high, output_format=output_format)
+    layer = layer_of(config, rng, outputs, inputs, act_signed=False, zero_point=99, requantisation=requantisation)
+    x = rng.integers(0, 256, (vectors, inputs)).astype(np.uint8)
+    want = requantise(expected(config, layer, x).astype(np.int32), requantisation.bias, requantisation.multiplier,
+                      requantisation.zero_point, low, high)
+    assert np.array_equal(run(config, layer, x), want)
+
+
+def test_tokens_are_complete():
+    """A missing token shows as results that depend on the order in which the model serves the queues."""
+    config, rng = configuration("small"), np.random.default_rng(1)
+    requantisation = Requantisation(np.zeros(70, np.int32), np.full(70, 1e-4, np.float32))
+    layer = layer_of(config, rng, 70, 700, requantisation=requantisation)
+    x = rng.integers(-128, 128, (60, 700)).astype(np.int8)
+    results = [run(config, layer, x, seed) for seed in range(8)]
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("fields, message", [
+    ({"weights": np.zeros((0, 3), int)}, "weights must be outputs x inputs, not [0, 3]"),
+    ({"zero_point": 128}, "zero_point must be from -128 to 127, not 128"),
+    ({"m": np.zeros((2, 1), np.uint8)}, "m must be one per output and group, not [2, 1]"),
+    ({"m": np.ones((3, 1), np.uint8)}, "group scales must be integers, not 1.125"),
+    ({"e": np.full((3, 1), 31, np.uint8)}, "which must stay below 2^31; lower its group scales"),
+])
+def test_impossible_layers_are_refused(fields, message):
+    good = {"weights": np.ones((3, 16), int), "m": np.zeros((3, 1), np.uint8), "e": np.zeros((3, 1), np.uint8)}
+    with pytest.raises(LayerError, match=re.escape(message)):
+        Layer(**good | fields)
+
+
+def test_layers_that_do_not_fit_the_configuration_are_refused():
+    small, tiny = configuration("small"), configuration("tiny")
+    with pytest.raises(LayerError, match=re.escape("weight magnitudes must be below 2^planes = 16, not 16")):
+        lower(tiny, Layer.of_weights(np.full((1, 8), 16), tiny.rows), 1)
+    with pytest.raises(LayerError, match="vectors must be at least 1, not 0"):
+        lower(small, Layer.of_weights(np.ones((1, 8), int), small.rows), 0)
+    with pytest.raises(LayerError, match="m must have one scale per group of 16 inputs, 2, not 4"):
+        lower(small, Layer.of_weights(np.ones((1, 32), int), 8), 1)
+    requantisation = Requantisation(np.zeros(5, np.int32), np.ones(5, np.float32))
+    with pytest.raises(LayerError, match="outputs must be at most 4 on 'tiny'"):
+        lower(tiny, Layer.of_weights(np.ones((5, 8), int), tiny.rows, requantisation=requantisation), 1)

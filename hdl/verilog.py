@@ -70,11 +70,14 @@ def once(component, platform) -> Elaboratable:
 
 def _convert(component, name: str, platform: VerilogPlatform) -> str:
     text = verilog.convert(component, name=name, platform=platform, emit_src=False, strip_internal_attrs=True)
-    return _MEMORY_INIT.sub("", text)
+    return _ASSERTION.sub(r"`ifndef SYNTHESIS\n\g<0>`endif\n", _MEMORY_INIT.sub("", text))
 
 
 #: Amaranth zeroes every memory at time 0. Real SRAM does not, and zeros would hide reads of what was never written.
 _MEMORY_INIT = re.compile(r"^  initial begin\n(?:    \\?\S+ ?\[\d+\] = [^;]*;\n)+  end\n", re.M)
+
+#: An assertion with its message; synthesis tools that read plain Verilog do not know them.
+_ASSERTION = re.compile(r"^    if \(1'h1\) begin\n(?:      .*\n)*?      assert \(.*\);\n    end\n", re.M)
 
 
 def module_ports(text: str, name: str) -> dict[str, tuple[str, int]]:

@@ -36,7 +36,7 @@ def expected(config: Config, layer: Layer, x: np.ndarray) -> np.ndarray:
     return (x.astype(np.int64) - layer.zero_point) @ (layer.weights * scales.astype(np.int64)).T
 
 
-@pytest.mark.parametrize("name, vectors, inputs, outputs", [
+@pytest.mark.parametrize(("name", "vectors", "inputs", "outputs"), [
     ("tiny", 1, 1, 1), ("tiny", 9, 30, 13), ("tiny", 33, 100, 5), ("small", 1, 16, 8), ("small", 5, 40, 20),
     ("small", 50, 170, 63), ("small", 200, 1500, 17), ("ulx3s", 70, 200, 40), ("edge", 300, 300, 200),
     ("edge11", 10, 1000, 130),
@@ -48,9 +48,9 @@ def test_int32_results_are_exact(name, vectors, inputs, outputs):
     assert np.array_equal(run(config, layer, x), expected(config, layer, x))
 
 
-@pytest.mark.parametrize("output_format, low, high", [(OutputFormat.INT8, -128, 127), (OutputFormat.INT8, 0, 100),
+@pytest.mark.parametrize(("output_format", "low", "high"), [(OutputFormat.INT8, -128, 127), (OutputFormat.INT8, 0, 100),
                                                       (OutputFormat.UINT8, 0, 255)])
-@pytest.mark.parametrize("name, vectors, inputs, outputs", [("tiny", 7, 20, 4), ("small", 40, 100, 50),
+@pytest.mark.parametrize(("name", "vectors", "inputs", "outputs"), [("tiny", 7, 20, 4), ("small", 40, 100, 50),
                                                             ("edge", 140, 130, 300)])
 def test_8_bit_results_are_those_of_the_contract(name, vectors, inputs, outputs, output_format, low, high):
     config, rng = configuration(name), np.random.default_rng(outputs)
@@ -74,7 +74,7 @@ def test_tokens_are_complete():
     assert all(np.array_equal(results[0], other) for other in results[1:])
 
 
-@pytest.mark.parametrize("fields, message", [
+@pytest.mark.parametrize(("fields", "message"), [
     ({"weights": np.zeros((0, 3), int)}, "weights must be outputs x inputs, not [0, 3]"),
     ({"zero_point": 128}, "zero_point must be from -128 to 127, not 128"),
     ({"m": np.zeros((2, 1), np.uint8)}, "m must be one per output and group, not [2, 1]"),

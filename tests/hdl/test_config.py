@@ -10,7 +10,8 @@ from hdl.config import CONFIGS, Config, ConfigError, configuration
 
 def test_the_named_configurations_are_those_of_the_architecture():
     assert list(CONFIGS) == ["tiny", "small", "ulx3s", "edge", "edge11", "m50"]
-    geometry = {n: (c.rows, c.cols, c.grid_k, c.grid_n, c.planes, c.bus_bits, c.acc_vectors) for n, c in CONFIGS.items()}
+    geometry = {name: (c.rows, c.cols, c.grid_k, c.grid_n, c.planes, c.bus_bits, c.acc_vectors)
+                for name, c in CONFIGS.items()}
     assert geometry["tiny"] == (8, 4, 1, 1, 4, 64, 4)
     assert geometry["small"] == (16, 8, 2, 2, 8, 64, 16)
     assert geometry["ulx3s"] == (64, 32, 1, 1, 8, 64, 64)
@@ -39,7 +40,7 @@ def test_the_hash_follows_every_field_but_the_name():
     assert len(hashes | {edge.hash}) == len(changed) + 1
 
 
-@pytest.mark.parametrize("change, message", [
+@pytest.mark.parametrize(("change", "message"), [
     ({"rows": 48}, "rows must be a power of two from 8 to 256, not 48"),
     ({"rows": 512}, "rows must be a power of two from 8 to 256, not 512"),
     ({"rows": "64"}, "rows must be a whole number, not '64'"),
@@ -76,5 +77,5 @@ def test_post_lanes_must_divide_the_output_channels():
 
 
 def test_an_unknown_configuration_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="configuration must be one of tiny, small, .* not 'huge'"):
+    with pytest.raises(ConfigError, match=r"configuration must be one of tiny, small, .* not 'huge'"):
         configuration("huge")

@@ -48,7 +48,7 @@ def test_an_unknown_field_is_refused():
         Instruction(Opcode.GEMM, {"beats": 1})
 
 
-@pytest.mark.parametrize("record, message", [
+@pytest.mark.parametrize(("record", "message"), [
     (bytes(64), "opcode must be one of 0x01, .* not 0x00"),
     (bytes(63), "an instruction is 64 bytes, not 63"),
     (bytes([1, 0, 0, 1]) + bytes(60), "reserved bits of LOAD_WEIGHTS must be zero"),
@@ -74,7 +74,7 @@ def test_the_examples_are_legal(opcode):
     assert illegal_fields(configuration("small"), Instruction(opcode, LEGAL[opcode])) == []
 
 
-@pytest.mark.parametrize("opcode, change, named", [
+@pytest.mark.parametrize(("opcode", "change", "named"), [
     (Opcode.LOAD_WEIGHTS, {"address": 4}, "address"), (Opcode.LOAD_WEIGHTS, {"address": 1 << 40}, "address"),
     (Opcode.LOAD_WEIGHTS, {"steps": 0}, "steps"), (Opcode.LOAD_WEIGHTS, {"beats": 0}, "beats"),
     (Opcode.LOAD_ACTIVATIONS, {"stride": 4}, "stride"), (Opcode.LOAD_ACTIVATIONS, {"rows": 0}, "rows"),

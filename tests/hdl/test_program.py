@@ -44,7 +44,7 @@ def test_another_configuration_is_refused(program):
         program.check(configuration("edge"))
 
 
-@pytest.mark.parametrize("inputs, message", [
+@pytest.mark.parametrize(("inputs", "message"), [
     ({}, r"the inputs must be \['x'\], not \[\]"),
     ({"x": np.zeros((2, 9), np.int8)}, r"must be int8 \[2, 10\], not int8 \[2, 9\]"),
     ({"x": np.zeros((2, 10), np.uint8)}, r"must be int8 \[2, 10\], not uint8 \[2, 10\]"),

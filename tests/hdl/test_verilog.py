@@ -82,3 +82,10 @@ def test_repeated_modules_of_edge_are_emitted_once():
     for name, instances in (("column", 65), ("macro", 4), ("accumulator", 128), ("requantise", 16)):
         assert len(re.findall(rf"^module {name}\(", text, re.M)) == 1
         assert len(re.findall(rf"^  {name} \w+ \($", text, re.M)) == instances
+
+
+def test_synthesis_sees_no_assertions():
+    text = generate(Chip(configuration("tiny")), name="chip").text
+    for_synthesis = re.sub(r"^`ifndef SYNTHESIS\n.*?^`endif\n", "", text, flags=re.M | re.S)
+    assert text.count("assert (") > 0
+    assert "assert (" not in for_synthesis

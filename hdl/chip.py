@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
 from .axi import axi4, axi_lite
 from .config import Config, ConfigError
@@ -35,8 +35,6 @@ class Chip(wiring.Component):
         m = Module()
         m.submodules.core = core = Core(self.config)
         axi4.connect_ports(m, self, core.bus, self.config)
-        for name, member in axi_lite.ports(CSR_ADDR_BITS).items():
-            mine, inner = getattr(self, name), getattr(core, name)
-            m.d.comb += inner.eq(mine) if member.flow == In else mine.eq(inner)
+        axi_lite.connect_ports(m, outer=self, inner=core, addr_bits=CSR_ADDR_BITS)
         m.d.comb += self.irq.eq(core.irq)
         return m

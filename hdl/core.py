@@ -46,9 +46,7 @@ class Core(wiring.Component):
             ClockSignal("engine").eq(ClockSignal()),
             ResetSignal("engine").eq(control.engine_reset),  # a register, so that no input reaches the engine at once
         ]
-        for name, member in axi_lite.ports(CSR_ADDR_BITS).items():
-            mine, inner = getattr(self, name), getattr(registers, name)
-            m.d.comb += inner.eq(mine) if member.flow == In else mine.eq(inner)
+        axi_lite.connect_ports(m, outer=self, inner=registers, addr_bits=CSR_ADDR_BITS)
         self._control(m, registers, control, engine)
         self._status(m, registers, control)
         self._bus(m, control, engine)

@@ -25,6 +25,13 @@ def ports(addr_bits: int) -> dict[str, wiring.Member]:
     return members
 
 
+def connect_ports(m, *, outer, inner, addr_bits: int):
+    """Hands the port of a component on to a part of it."""
+    for name, member in ports(addr_bits).items():
+        mine, its = getattr(outer, name), getattr(inner, name)
+        m.d.comb += its.eq(mine) if member.flow == In else mine.eq(its)
+
+
 class RegisterBus(wiring.Component):
     """One access at a time, as seen by the registers.
 

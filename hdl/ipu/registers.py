@@ -4,8 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..axi.axi_lite import RegisterBus
-from ..axi.axi_lite import ports as axi_lite_ports
+from ..axi import axi_lite
 from ..config import Config
 from ..csr import CSR_ADDR_BITS, Access, registers
 
@@ -20,7 +19,7 @@ class Registers(wiring.Component):
 
     def __init__(self, config: Config):
         self.map = registers(config)
-        members = axi_lite_ports(CSR_ADDR_BITS)
+        members = axi_lite.ports(CSR_ADDR_BITS)
         for register in self.map:
             name = register.name.lower()
             match register.access:
@@ -36,10 +35,8 @@ class Registers(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.bus = bus = RegisterBus(CSR_ADDR_BITS)
-        for name, member in axi_lite_ports(CSR_ADDR_BITS).items():
-            mine, inner = getattr(self, name), getattr(bus, name)
-            m.d.comb += inner.eq(mine) if member.flow == In else mine.eq(inner)
+        m.submodules.bus = bus = axi_lite.RegisterBus(CSR_ADDR_BITS)
+        axi_lite.connect_ports(m, outer=self, inner=bus, addr_bits=CSR_ADDR_BITS)
         m.d.comb += [bus.write_unmapped.eq(1), bus.read_unmapped.eq(1)]
         strobes = Cat(strobe.replicate(8) for strobe in bus.write_strobe)
         with m.Switch(bus.read_address[2:]):

@@ -9,7 +9,8 @@ from .writer import word_layout
 
 
 class Pack(wiring.Component):
-    """``post_lanes`` results per cycle, as 32 or 8 bits each, into bus words; a row starts a new word.
+    """``post_lanes`` results per cycle, as 32 or 8 bits each, into bus words; a row starts a new word. Bytes that are not
+    written are zero.
 
     There is no back-pressure: ``o_words`` must be ready. Latency 1 cycle.
 
@@ -51,7 +52,7 @@ class Pack(wiring.Component):
         def placed(bits: int):
             """Where this chunk goes in the word, and whether it is the last that fits."""
             chunks = config.bus_bits // (bits * config.post_lanes)
-            values = Cat(result[:bits] for result in self.results)
+            values = Cat(Mux(lane, result[:bits], 0) for lane, result in zip(self.lanes, self.results))
             strobes = Cat(lane.replicate(bits // 8) for lane in self.lanes)
             where = chunk[:clog2(chunks)]
             return ((values << where * (bits * config.post_lanes))[:config.bus_bits],

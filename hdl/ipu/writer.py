@@ -21,7 +21,7 @@ def word_layout(config: Config) -> data.StructLayout:
 class Writer(wiring.Component):
     """Writes runs of bus words that come in order on ``i_words``.
 
-    A burst's address is shown before its words; up to :attr:`OUTSTANDING` bursts await their response. A window
+    A burst's words follow as soon as its address is shown, whether that has been taken or not; up to :attr:`OUTSTANDING` bursts await their response. A window
     violation and an error response raise ``fault``. While ``halt`` is high no new burst begins, but words of those that
     have begun must go on coming.
 
@@ -66,17 +66,18 @@ class Writer(wiring.Component):
         m.submodules.lengths = lengths = SyncFIFO(width=len(bursts.payload.beats), depth=self.OUTSTANDING)
         m.submodules.addresses = addresses = SyncFIFO(width=DMA_ADDR_BITS, depth=self.OUTSTANDING)
 
-        waiting, asked = Signal(), Signal()
-        show = waiting | (bursts.valid & ~self.halt & ~self.fault.valid & lengths.w_rdy & addresses.w_rdy)
+        waiting, begin, asked = Signal(), Signal(), Signal()
+        show = waiting | begin
         m.d.comb += [
+            begin.eq(bursts.valid & ~waiting & ~self.halt & ~self.fault.valid & lengths.w_rdy & addresses.w_rdy),
             self.aw.valid.eq(show),
             self.aw.payload.addr.eq(bursts.payload.address),
             self.aw.payload.len.eq(bursts.payload.beats - 1),
             asked.eq(show & self.aw.ready),
             bursts.ready.eq(asked),
-            lengths.w_en.eq(asked),
+            lengths.w_en.eq(begin),
             lengths.w_data.eq(bursts.payload.beats),
-            addresses.w_en.eq(asked),
+            addresses.w_en.eq(begin),
             addresses.w_data.eq(bursts.payload.address),
             self.busy.eq(~splitter.idle | addresses.r_rdy),
         ]

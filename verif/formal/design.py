@@ -1,8 +1,10 @@
 """Formal tops: Amaranth modules whose free inputs are ports and whose claims are assertions."""
 
+import re
+
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Signal, Value
-from amaranth.lib import stream
+from amaranth.lib import data, stream
 
 from .prover import Model, model
 
@@ -19,19 +21,29 @@ class FormalTop(Elaboratable):
 
     def model(self, name: str) -> Model:
         """The design for the solver."""
-        text = rtlil.convert(self, ports=self.free, platform=None, emit_src=False)
-        return model(name, ["read_rtlil top.il", "prep -flatten -top top"], {"top.il": text})
+        text = rtlil.convert(self, ports=self.free, platform="formal", emit_src=False)
+        return model(name, ["read_rtlil top.il", "prep -flatten -top top"], {"top.il": text}, _messages(text))
+
+
+def _messages(text: str) -> dict[str, str]:
+    """Names that assertions have once the design is flat -> their messages."""
+    found = {}
+    for module, body in re.findall(r"^module \\top(\S*)\n(.*?)^end$", text, re.M | re.S):
+        path = "".join(f"/{part}." for part in module.split(".")[1:])
+        for cell, message in re.findall(r'^  cell \$check (\S+)\n    parameter \\FORMAT "(.*)"$', body, re.M):
+            found[f"$flatten{path}{cell}" if path else cell] = message
+    return found
 
 
 def opened(component) -> Module:
     """Elaborates a component now, so that claims can name what is inside; it is not elaborated again."""
-    module = component.elaborate(None)
+    module = component.elaborate("formal")
     component.elaborate = lambda platform: module
     return module
 
 
-def state(module: Module, name: str) -> Signal:
-    """The signal called ``name`` that a module drives.
+def state(module: Module, name: str, layout: data.Layout | None = None):
+    """The signal called ``name`` that a module drives, as a view of ``layout`` if one is given.
 
     Raises
     ------
@@ -42,7 +54,7 @@ def state(module: Module, name: str) -> Signal:
     if len(found) != 1:
         raise ValueError(f"one signal must be called {name!r}, not {len(found)}; there are "
                          f"{', '.join(sorted(signal.name for signal in module._driving))}")
-    return found[0]
+    return found[0] if layout is None else data.View(layout, found[0])
 
 
 def previous(m: Module, value, *, name: str) -> Signal:
@@ -52,8 +64,11 @@ def previous(m: Module, value, *, name: str) -> Signal:
     return register
 
 
-def stalled(m: Module, source: stream.Interface, *, name: str, until=0):
-    """Whether a stream keeps its rule in this cycle: what was shown and not taken is shown again.
+def steady(m: Module, source: stream.Interface, *, name: str, unless=0):
+    """Whether a stream keeps its promise in this cycle: what was shown and not taken is shown again.
 
-    ``until`` names the events of the cycle before, or of this one, that release the source from it.
+    ``unless`` takes the promise back, if it was set in the cycle before.
     """
+    payload = Value.cast(source.payload)
+    pending = previous(m, source.valid & ~source.ready & ~Value.cast(unless), name=f"{name}_pending")
+    return ~pending | (source.valid & (payload == previous(m, payload, name=f"{name}_payload")))

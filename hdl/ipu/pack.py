@@ -9,8 +9,8 @@ from .writer import word_layout
 
 
 class Pack(wiring.Component):
-    """``post_lanes`` results per cycle, as 32 or 8 bits each, into bus words; a row starts a new word. Bytes that are not
-    written are zero.
+    """``post_lanes`` results per cycle, as 32 or 8 bits each, into bus words; a row starts a new word. Bytes that are
+    not written are zero.
 
     There is no back-pressure: ``o_words`` must be ready. Latency 1 cycle.
 

@@ -4,7 +4,7 @@ import re
 
 from amaranth.back import rtlil
 from amaranth.hdl import Assert, Assume, Elaboratable, Module, Signal, Value
-from amaranth.lib import data, stream
+from amaranth.lib import data, stream, wiring
 
 from .prover import Model, model
 
@@ -18,6 +18,12 @@ class FormalTop(Elaboratable):
     def release(self, *signals):
         """Makes signals free."""
         self.free += [Value.cast(signal) for signal in signals]
+
+    def leave_out(self, component):
+        """Leaves a component empty: its outputs are free."""
+        component.elaborate = lambda platform: Module()
+        self.release(*(signal for _, member, signal in component.signature.flatten(component)
+                       if member.flow == wiring.Out))
 
     def model(self, name: str) -> Model:
         """The design for the solver."""
@@ -64,11 +70,8 @@ def previous(m: Module, value, *, name: str) -> Signal:
     return register
 
 
-def steady(m: Module, source: stream.Interface, *, name: str, unless=0):
-    """Whether a stream keeps its promise in this cycle: what was shown and not taken is shown again.
-
-    ``unless`` takes the promise back, if it was set in the cycle before.
-    """
+def steady(m: Module, source: stream.Interface, *, name: str):
+    """Whether a stream keeps its promise in this cycle: what was shown and not taken is shown again."""
     payload = Value.cast(source.payload)
-    pending = previous(m, source.valid & ~source.ready & ~Value.cast(unless), name=f"{name}_pending")
+    pending = previous(m, source.valid & ~source.ready, name=f"{name}_pending")
     return ~pending | (source.valid & (payload == previous(m, payload, name=f"{name}_payload")))

@@ -3,10 +3,25 @@
 from collections.abc import Callable
 from types import SimpleNamespace
 
-from amaranth.hdl import Assert, Assume, Module
+from amaranth.hdl import Assert, Assume, Cat, Module, Signal
 from amaranth.lib import wiring
 
-from .design import FormalTop, steady
+from hdl.axi import axi4
+from hdl.axi.arbiter import RoundRobin
+from hdl.axi.axi_lite import RegisterBus
+from hdl.config import Config
+from hdl.ipu.burst import BurstSplitter
+from hdl.ipu.compute import StepFeed
+from hdl.ipu.decode import Decode
+from hdl.ipu.fetch import Fetch
+from hdl.ipu.load import Load
+from hdl.ipu.reader import Reader
+from hdl.ipu.store import Store
+from hdl.ipu.weights import Weights
+from hdl.ipu.writer import Writer
+from hdl.isa import QUEUES
+
+from .design import FormalTop, opened, state, steady
 
 
 class SteadyStreams(FormalTop):
@@ -16,13 +31,15 @@ class SteadyStreams(FormalTop):
     ----------
     component : wiring.Component
     unless : dict of str to (function of component -> Value)
-        Per output stream, what takes the claim back.
+        Per output stream, what takes the claim back while it is set.
     further : function of (Module, component)
-        Adds assumptions about the component's surroundings, or assertions that induction needs.
+        Adds assumptions about the component's surroundings, and assertions that induction needs.
+    without : function of component -> list of components
+        Parts whose outputs are free: the claims do not depend on them.
     """
 
     def __init__(self, component: wiring.Component, *, unless: dict[str, Callable] | None = None,
-                 further: Callable | None = None):
+                 further: Callable | None = None, without: Callable | None = None):
         super().__init__()
         self.component, self.unless, self.further = component, unless or {}, further
         found: dict[str, dict] = {}
@@ -35,6 +52,8 @@ class SteadyStreams(FormalTop):
             if members.keys() == {"payload", "valid", "ready"}:
                 side = self.outgoing if members["valid"][0] == wiring.Out else self.incoming
                 side[name] = SimpleNamespace(**{member: signal for member, (_, signal) in members.items()})
+        for part in without(component) if without else ():
+            self.leave_out(part)
 
     def elaborate(self, platform):
         m = Module()
@@ -42,8 +61,99 @@ class SteadyStreams(FormalTop):
         for name, source in self.incoming.items():
             m.d.comb += Assume(steady(m, source, name=name))
         for name, source in self.outgoing.items():
-            released = self.unless.get(name, lambda component: 0)(self.component)
-            m.d.comb += Assert(steady(m, source, name=name, unless=released), f"{name} is steady")
+            released = self.unless[name](self.component) if name in self.unless else 0
+            m.d.comb += Assert(steady(m, source, name=name) | released, f"{name} is steady")
         if self.further:
             self.further(m, self.component)
         return m
+
+
+class SteadyResponses(FormalTop):
+    """The response channels of the AXI4-Lite slave, which are flat ports."""
+
+    def __init__(self):
+        super().__init__()
+        self.component = RegisterBus(8)
+        self.release(*(signal for _, member, signal in self.component.signature.flatten(self.component)
+                       if member.flow == wiring.In))
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.component = bus = self.component
+        for channel, payload in (("b", bus.s_axil_bresp), ("r", Cat(bus.s_axil_rdata, bus.s_axil_rresp))):
+            source = SimpleNamespace(payload=payload, valid=getattr(bus, f"s_axil_{channel}valid"),
+                                     ready=getattr(bus, f"s_axil_{channel}ready"))
+            m.d.comb += Assert(steady(m, source, name=channel), f"{channel} is steady")
+        return m
+
+
+def _address_waits(m, channel):
+    """An address that waits to be taken is that of a burst, which the splitter goes on showing."""
+    module = opened(channel)
+    m.d.comb += Assert(~state(module, "waiting") | module.submodules.splitter.o_bursts.valid,
+                       "a waiting address is a burst's")
+
+
+def _reader_inside(m, component):
+    _address_waits(m, opened(component).submodules.reader)
+
+
+def _fetch(m, fetch):
+    """The engine starts one program after a reset, and memory answers what it was asked: nothing comes before."""
+    module = opened(fetch)
+    reader = module.submodules.reader
+    _address_waits(m, reader)
+    inside = opened(reader)
+    in_flight = state(inside, "in_flight")
+    started = Signal()
+    with m.If(fetch.start):
+        m.d.sync += started.eq(1)
+    nothing = Cat(~state(module, "request"), state(module, "word") == 0, inside.submodules.splitter.idle,
+                  in_flight == 0, inside.submodules.fifo.level == 0).all()
+    m.d.comb += [
+        Assume(~(fetch.start & started)),
+        Assume(~fetch.r.valid | (in_flight != 0)),
+        Assert(started | nothing, "nothing is fetched before the start"),
+    ]
+
+
+def _load(m, load):
+    _reader_inside(m, load)
+    m.d.comb += Assert(load.idle | load.i_commands.valid, "an instruction that runs stays in its queue")
+
+
+def _store(m, store):
+    _address_waits(m, opened(store).submodules.writer)
+    m.d.comb += Assert(store.idle | store.i_commands.valid, "an instruction that runs stays in its queue")
+
+
+def _halt(component):
+    return component.halt
+
+
+def _fault(component):
+    return component.fault.valid
+
+
+def _requantise(store):
+    return [opened(store).submodules[f"requantise_{lane}"] for lane in range(store.config.post_lanes)]
+
+
+#: Formal tops by name. Bursts and FIFOs are shorter than in any configuration where a parameter allows it.
+STREAMS: dict[str, Callable[[Config], FormalTop]] = {
+    "RoundRobin": lambda config: SteadyStreams(RoundRobin(axi4.address_layout(), 3)),
+    "BurstSplitter": lambda config: SteadyStreams(BurstSplitter(config, permission="read", max_beats=4)),
+    "Reader": lambda config: SteadyStreams(Reader(config, channel=1, depth=4), further=_address_waits),
+    "Writer": lambda config: SteadyStreams(Writer(config), further=_address_waits),
+    "StepFeed": lambda config: SteadyStreams(StepFeed(config)),
+    # Its sinks are FIFOs beside it. A halt is for good: what it withdraws is not going to be executed.
+    "Decode": lambda config: SteadyStreams(Decode(config), unless={
+        f"o_{queue.name.lower()}": _halt for queue in QUEUES}),
+    "Fetch": lambda config: SteadyStreams(Fetch(config, channel=0), further=_fetch),
+    "Load": lambda config: SteadyStreams(Load(config, channel=2), further=_load),
+    # After a fault no word reaches the loader.
+    "Weights": lambda config: SteadyStreams(Weights(config, channel=1), further=_reader_inside,
+                                            unless={"o_words": _fault}),
+    "Store": lambda config: SteadyStreams(Store(config), further=_store, without=_requantise),
+    "RegisterBus": lambda config: SteadyResponses(),
+}

@@ -188,23 +188,26 @@ class Steer(wiring.Component):
     def _steer(self, m, steering, placement, member, exhausted):
         config = self.config
         lane_bits = clog2(config.units_per_beat)
-        first_beat, last_beat = placement.first[lane_bits:], placement.last[lane_bits:]
+        first_beat, sign_lane = placement.first[lane_bits:], placement.first[:lane_bits]
+        last_beat, last_lane = placement.last[lane_bits:], placement.last[:lane_bits]
+        valid = ~exhausted & (first_beat <= self.beat)
+        first, last = first_beat == self.beat, last_beat == self.beat
         m.d.comb += [
-            steering.valid.eq(~exhausted & (first_beat <= self.beat)),
+            steering.valid.eq(valid),
             steering.member.eq(member),
-            steering.first.eq(first_beat == self.beat),
-            steering.last.eq(last_beat == self.beat),
-            steering.sign_lane.eq(placement.first[:lane_bits]),
-            steering.last_lane.eq(placement.last[:lane_bits]),
+            steering.first.eq(first),
+            steering.last.eq(last),
+            steering.sign_lane.eq(sign_lane),
+            steering.last_lane.eq(last_lane),
             steering.group.mask.eq(placement.mask),
             steering.group.m.eq(placement.m),
             steering.group.e.eq(placement.e),
             steering.group.first_slot.eq(placement.first + 1),
         ]
         for lane in range(config.units_per_beat):
-            after_sign = ~steering.first | (steering.sign_lane < lane)
-            before_end = ~steering.last | (steering.last_lane >= lane)
-            m.d.comb += steering.lane_mask[lane].eq(steering.valid & after_sign & before_end)
+            after_sign = ~first | (sign_lane < lane)
+            before_end = ~last | (last_lane >= lane)
+            m.d.comb += steering.lane_mask[lane].eq(valid & after_sign & before_end)
 
 
 class Negation(wiring.Component):

@@ -51,7 +51,8 @@ class Coverage:
         """One observation. Points left out are not hit. Raises ``KeyError`` for one that does not exist."""
         unknown = set(values) - self._points
         if unknown:
-            raise KeyError(f"the coverage points are {', '.join(sorted(self._points))}, not {', '.join(sorted(unknown))}")
+            points = ", ".join(sorted(self._points))
+            raise KeyError(f"the coverage points must be among {points}, not {', '.join(sorted(unknown))}")
         self._sampler(values)
 
 

@@ -3,7 +3,7 @@
 import re
 
 from amaranth.back import rtlil
-from amaranth.hdl import Assert, Assume, Elaboratable, Module, Signal, Value
+from amaranth.hdl import Elaboratable, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 
 from .prover import Model, model
@@ -14,6 +14,8 @@ class FormalTop(Elaboratable):
 
     def __init__(self):
         self.free: list[Signal] = []
+        self.verilog: dict[str, str] = {}
+        self.flat: list[str] = []
 
     def release(self, *signals):
         """Makes signals free."""
@@ -28,7 +30,9 @@ class FormalTop(Elaboratable):
     def model(self, name: str) -> Model:
         """The design for the solver."""
         text = rtlil.convert(self, ports=self.free, platform="formal", emit_src=False)
-        return model(name, ["read_rtlil top.il", "prep -flatten -top top"], {"top.il": text}, _messages(text))
+        script = [*(f"read_verilog -sv {file}" for file in self.verilog), "read_rtlil top.il", "prep -flatten -top top",
+                  *self.flat]
+        return model(name, script, {"top.il": text, **self.verilog}, _messages(text))
 
 
 def _messages(text: str) -> dict[str, str]:
@@ -41,10 +45,10 @@ def _messages(text: str) -> dict[str, str]:
     return found
 
 
-def opened(component) -> Module:
+def opened(component, platform="formal") -> Module:
     """Elaborates a component now, so that claims can name what is inside; it is not elaborated again."""
-    module = component.elaborate("formal")
-    component.elaborate = lambda platform: module
+    module = component.elaborate(platform)
+    component.elaborate = lambda _: module
     return module
 
 
@@ -63,9 +67,9 @@ def state(module: Module, name: str, layout: data.Layout | None = None):
     return found[0] if layout is None else data.View(layout, found[0])
 
 
-def previous(m: Module, value, *, name: str) -> Signal:
+def previous(m: Module, value, *, name: str, reset_less: bool = False) -> Signal:
     """The value of the cycle before."""
-    register = Signal(len(Value.cast(value)), name=name)
+    register = Signal(len(Value.cast(value)), name=name, reset_less=reset_less)
     m.d.sync += register.eq(value)
     return register
 

@@ -4,7 +4,7 @@ The engine's own wiring of loader, compute queue and array, under any bus words,
 What surrounds them is replaced by free inputs.
 """
 
-from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal
 
 from hdl.cim.array import Array
 from hdl.cim.column import Column
@@ -20,7 +20,7 @@ from hdl.ipu.store import Store
 from hdl.ipu.weights import Weights
 from hdl.isa import Opcode
 
-from .design import FormalTop, opened, previous, state, steady
+from .design import FormalTop, opened, state, steady
 
 
 def _ports_only(component):
@@ -120,13 +120,12 @@ class BankHazard(FormalTop):
         banks, feed, issuer = (opened(compute.submodules[name]) for name in ("banks", "feed", "issuer"))
         full = state(banks, "full")
         held = Cat(state(banks, f"held_{b}") for b in range(2))
-        hold = [state(banks, f"hold_{b}") for b in range(2)]
         free = compute.submodules.banks.free
 
         # The loader's: what is on its way to a bank goes to a free one, and nothing follows the last word.
         load = self.engine.loader
-        stages = [(state(loader, f"stage_{i}_valid"), state(loader, f"stage_{i}_commit"), state(loader, f"stage_{i}_bank"))
-                  for i in (1, 2)]
+        stages = [(state(loader, f"stage_{i}_valid"), state(loader, f"stage_{i}_commit"),
+                   state(loader, f"stage_{i}_bank")) for i in (1, 2)]
         stages.append((Cat(delivery.valid for delivery in load.deliveries).any() | load.commit, load.commit,
                        load.load.bank))
         m.d.comb += Assert(~load.commit | (load.commit_bank == load.load.bank), "the bank committed is the one written")

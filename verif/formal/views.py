@@ -18,8 +18,9 @@ def miter(config: Config) -> str:
     """Verilog of ``macro_miter``: both views side by side under random inputs.
 
     First every word of both banks is written and one vector of each bank is issued, so that both hold the same state.
-    Then loads, issues, BIST reads and repair maps are drawn at random, within the contract: a bank is not written while it
-    is issued, a BIST read does not meet an issue. ``cycles`` counts compared cycles, ``mismatches`` those that differ.
+    Then loads, issues, BIST reads and repair maps are drawn at random, within the contract: a bank is not written while
+    it is issued, a BIST read does not meet an issue. ``cycles`` counts compared cycles, ``mismatches`` those that
+    differ.
     """
     names = {view: f"macro_{view}" for view in ("generic", "simulation")}
     texts = [_renamed(generate(Macro(config), name="macro", view="generic").text, names["generic"]),
@@ -35,8 +36,10 @@ def miter(config: Config) -> str:
                           *(f".{name}({view}_{name})" for name, _ in outputs)])
         wires += [f"  wire [{width - 1}:0] {view}_{name};" for name, width in outputs]
         instances.append(f"  {module} {view} ({pins});")
-    report = "\n".join(f'      if (generic_{name} !== simulation_{name}) $display("cycle %0d: {name} is %h, not %h", cycles, '
-                       f"simulation_{name}, generic_{name});" for name, _ in outputs)
+    report = "\n".join(
+        f"      if (generic_{name} !== simulation_{name}) "
+        f'$display("cycle %0d: {name} is %h, not %h", cycles, simulation_{name}, generic_{name});'
+        for name, _ in outputs)
     differs = " | ".join(f"(generic_{name} !== simulation_{name})" for name, _ in outputs)
     top = f"""\
 module macro_miter(clk, rst, cycles, mismatches);
@@ -83,6 +86,7 @@ def _stimulus(config: Config, inputs: dict[str, int]) -> str:
     directed = "\n".join(f"      deliveries__{c}__valid <= 1; deliveries__{c}__first <= 1; "
                          f"deliveries__{c}__lane_mask <= ~0; deliveries__{c}__member <= (at / {2 * rows}) % {members};"
                          for c in range(count))
+    vector = _issue(config, valid=1, first=1, last=1, step=1, bank=f"(at / {DRAIN}) % 2", plane=0)
     quiet = " ".join(f"deliveries__{c}__valid <= 0;" for c in range(count))
     sparse = "\n".join(f"      deliveries__{c}__valid <= ($urandom % 4) == 0; deliveries__{c}__member <= "
                        f"$urandom % {members};" for c in range(count))
@@ -94,6 +98,7 @@ def _stimulus(config: Config, inputs: dict[str, int]) -> str:
   int at;
   reg running, bank;
   reg [1:0] drawn;
+  initial begin issue = 0; bist = 0; {quiet.replace("<=", "=")} end  // nothing is asserted before reset
   always @(posedge clk) begin
     drawn <= $urandom;
     bank <= ($urandom % 16) == 0 ? ~bank : bank;
@@ -107,7 +112,7 @@ def _stimulus(config: Config, inputs: dict[str, int]) -> str:
       load__bank <= at % 2; load__row <= (at / 2) % {rows};
     end else if (at < {writes + 4 * DRAIN}) begin
       {quiet}
-      if (at % {DRAIN} == {DRAIN} - 1) issue <= {_issue(config, valid=1, first=1, last=1, step=1, bank=f'(at / {DRAIN}) % 2', plane=0)};
+      if (at % {DRAIN} == {DRAIN} - 1) issue <= {vector};
       {identity}
     end else begin
       running <= 1;

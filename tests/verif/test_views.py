@@ -15,7 +15,8 @@ PORTS = {"clk": ("input", 1), "rst": ("input", 1), "cycles": ("output", 64), "mi
 
 def compare(config: Config, cycles: int, text: str | None = None):
     top = Generated("macro_miter", text or miter(config), PORTS)
-    return run(build(top, config, simulator="verilator"), "verif.formal.views_tb", environment={"CIMPLE_CYCLES": str(cycles)})
+    made = build(top, config, simulator="verilator")
+    return run(made, "verif.formal.views_tb", environment={"CIMPLE_CYCLES": str(cycles)})
 
 
 @pytest.mark.formal

@@ -9,14 +9,20 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
+from hdl.chip import Chip
 from hdl.cim.array import Array
 from hdl.cim.column import Column
 from hdl.cim.loader import Loader
 from hdl.cim.macro import Macro
 from hdl.config import CONFIGS, Config
+from hdl.ipu.decode import Decode
+from hdl.ipu.registers import Registers
+from hdl.ipu.requantise import Requantise
 from sim.rtl import SIMULATORS, Build, Results, build, run
 
-from .geometries import BARE, ODD
+from .dma import Dma
+from .geometries import BARE, ODD, WIDE
+from .ipu import Ipu
 from .leaf import Leaf
 
 
@@ -74,6 +80,10 @@ def _macro_leaf(config: Config) -> wiring.Component:
     return Leaf(Macro(config))
 
 
+def _requantise(config: Config) -> wiring.Component:
+    return Requantise()  # the same in every configuration
+
+
 BENCHES: tuple[Bench, ...] = (
     Bench(
         name="column", component=Column, module="verif.tb_column",
@@ -119,6 +129,40 @@ BENCHES: tuple[Bench, ...] = (
     Bench(
         name="array_simulation", component=Array, module="verif.tb_array", view="simulation",
         configs=(), verilator_configs=(ODD,)),
+    Bench(
+        name="requantise", component=_requantise, module="verif.tb_requantise", configs=("small",),
+        signals={
+            "sum": ("magnitude", "negative"),
+            "binary32": ("value.*", "exact", "exact_exponent", "product.*"),
+            "integer": ("integer", "shifted"),
+        }),
+    Bench(
+        name="decode", component=Decode, module="verif.tb_decode", configs=("small",), verilator_configs=(WIDE,),
+        signals={"rules": ("known", "legal", "record.*")}),
+    Bench(name="registers", component=Registers, module="verif.tb_registers", configs=("small",)),
+    Bench(
+        name="dma", component=Dma, module="verif.tb_dma", configs=("small",), verilator_configs=(WIDE,),
+        signals={
+            "readers": ("reader_?.in_flight", "reader_?.waiting", "reader_0.room", "reader_?.offset"),
+            "writer": ("writer.waiting", "writer.beat"),
+            "bursts": ("reader_?.splitter.rest.*", "writer.splitter.rest.*"),
+        }),
+    Bench(
+        name="ipu", component=Ipu, module="verif.tb_ipu", configs=("tiny",), verilator_configs=("small",),
+        signals={
+            "instructions": ("engine.decode.address", "engine.*_queue.level"),
+            "tokens": ("engine.tokens.tokens_*",),
+            "compute": ("engine.compute.feed.step", "engine.compute.feed.running", "engine.compute.issuer.plane",
+                        "engine.compute.issuer.work.*", "engine.compute.banks.full"),
+        }),
+    Bench(
+        name="chip", component=Chip, module="verif.tb_chip", configs=("tiny", "small"), verilator_configs=(WIDE,),
+        signals={
+            "control": ("core.control.engine_reset", "core.control.halt", "core.control.quiet", "core.control.reads",
+                        "core.control.writes", "core.control.idle_cycles"),
+            "instructions": ("core.engine.decode.address", "core.engine.*_queue.level"),
+            "tokens": ("core.engine.tokens.tokens_*",),
+        }),
 )
 
 

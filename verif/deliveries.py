@@ -82,7 +82,7 @@ def step_of(config: Config, groups: Sequence[Group]) -> Step:
     magnitude = np.zeros((len(groups), config.rows), np.uint16)
     for column, group in enumerate(groups):
         for bit, plane in zip(group.bits, group.planes):
-            magnitude[column] |= rows_of(plane, config.rows).astype(np.uint16) << bit
+            magnitude[column] |= rows_of(plane, config.rows).astype(np.uint16) << np.uint16(bit)
     return Step(magnitude, np.array([rows_of(g.sign, config.rows) for g in groups]),
                 np.array([g.m for g in groups], np.uint8), np.array([g.e for g in groups], np.uint8))
 
@@ -146,8 +146,8 @@ def step_loads(config: Config, groups: Sequence[Group], filling: Random | None =
     """Ports ``load`` (but ``bank``) and ``deliveries`` per bus word of units."""
     words = step_words(config, groups, filling)[config.header_beats:]
     count = classes(config)
-    loads = [{"load": {"row": beat % (config.slots // config.units_per_beat), "lanes": word},
-              "deliveries": [{"valid": 0} for _ in range(count)]} for beat, word in enumerate(words)]
+    loads: list[dict] = [{"load": {"row": beat % (config.slots // config.units_per_beat), "lanes": word},
+                          "deliveries": [{"valid": 0} for _ in range(count)]} for beat, word in enumerate(words)]
     start = 0
     for column, group in enumerate(groups):
         for beat, delivery in column_deliveries(config, group, start).items():

@@ -9,3 +9,7 @@ ODD = Config(name="odd", rows=32, cols=4, grid_k=2, grid_n=3, planes=11, bus_bit
 #: The least of everything: one plane, no spare, one bus word of headers, fewer columns than lanes of the bus.
 BARE = Config(name="bare", rows=8, cols=4, grid_k=1, grid_n=1, planes=1, bus_bits=64, acc_vectors=2, act_bytes=64,
               post_lanes=2, outstanding_reads=1, prefetch_beats=64, spare_cols=0)
+
+#: A 128-bit bus with 32-bit headers, and as many results per cycle as there are output channels.
+WIDE = Config(name="wide", rows=32, cols=4, grid_k=2, grid_n=1, planes=11, bus_bits=128, acc_vectors=8, act_bytes=2048,
+              post_lanes=4, outstanding_reads=2, prefetch_beats=64)

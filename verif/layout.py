@@ -13,7 +13,7 @@ class Codec:
 
     def __init__(self, layout: data.Layout):
         self.layout = layout
-        self.bits = layout.size
+        self.bits = Shape.cast(layout).width
         self._array = isinstance(layout, data.ArrayLayout)
         self._fields = []
         for key, field in layout:

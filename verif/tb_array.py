@@ -1,6 +1,7 @@
 """cocotb tests of :class:`hdl.cim.array.Array`; the plan is ``verif/plans/array.md``."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import cocotb
 import numpy as np
@@ -33,7 +34,7 @@ IDENTITY = [CONFIG.cols] * CONFIG.spare_cols
 SWEPT = min(16, CONFIG.columns * (1 + CONFIG.planes) // CONFIG.units_per_beat)
 
 STEPS = Coverage("array.step", {
-    "vectors": [1, 2, 3, 4],
+    "vectors": range(1, min(4, CONFIG.acc_vectors) + 1),
     "load_beat": range(SWEPT),
     "swap": ["no bubble", "later"],
 })
@@ -155,6 +156,7 @@ class ArrayBench(Testbench):
             self._begin(cycle, issue["bank"], loading)
         self.issues.append(cycle)
         step = self._step
+        assert step is not None, "the bench issued a vector before a step"
         if issue["first"]:
             line = self.ports["line"].read().to_bytes(CONFIG.line_bytes, "little")
             step.lines.append(line)
@@ -208,8 +210,9 @@ class ArrayBench(Testbench):
             if addition.number == 0:
                 scaled[id(addition.step)] = self._scaled(addition.step)
                 STEPS.sample(vectors=len(addition.step.lines))
-        overflows, posts = set(), []
-        events = [(cycle, 1, addition) for cycle, addition in self._additions.items()]
+        overflows: set[int] = set()
+        posts: list[list[int | None]] = []
+        events: list[tuple[int, int, Any]] = [(cycle, 1, addition) for cycle, addition in self._additions.items()]
         events += [(cycle, 0, post) for cycle, *post in self._posts]
         for cycle, _, event in sorted(events, key=lambda e: e[:2]):
             if isinstance(event, Addition):
@@ -299,8 +302,9 @@ def put_gemm(bench: ArrayBench, timeline: Timeline, steps: list[tuple[list[dict]
     return end
 
 
-def some_vectors(bench: ArrayBench, most: int = 4) -> list[int]:
-    count = bench.random.randint(1, min(most, CONFIG.acc_vectors))
+def some_vectors(bench: ArrayBench, count: int) -> list[int]:
+    """``count`` consecutive vectors, or all if there are not so many."""
+    count = min(count, CONFIG.acc_vectors)
     first = bench.random.randint(0, CONFIG.acc_vectors - count)
     return list(range(first, first + count))
 
@@ -329,9 +333,8 @@ async def test_random_gemms(dut, gap):
     bank = 0
     for number in range(6):
         steps = [draw_loads(bench, largest_e=12) for _ in range(bench.random.randint(1, 3))]
-        numbers = list(range(CONFIG.acc_vectors))[:4] if number == 0 else some_vectors(bench)
-        begun = set(timeline.busy("target"))
-        known = {timeline.busy("target")[cycle]["vector"] for cycle in begun}
+        numbers = some_vectors(bench, 4 - number % 4)
+        known = {target["vector"] for target in timeline.busy("target").values()}
         end = put_gemm(bench, timeline, steps, numbers, first_bank=bank, gap=gap,
                        accumulate=known.issuperset(numbers) and bench.random.random() < 0.5)
         put_post(timeline, end + LATENCY, numbers)
@@ -361,7 +364,7 @@ async def test_no_bubble(dut):
                    start=started <= v < CONFIG.acc_vectors) for v in range(count)])
         started = max(started, count)
         total += count * planes
-    put_post(timeline, timeline.length + LATENCY, range(CONFIG.acc_vectors))
+    put_post(timeline, timeline.length + LATENCY, range(min(started, CONFIG.acc_vectors)))
     await bench.play(timeline, DRAIN)
     assert len(bench.issues) == bench.issues[-1] - bench.issues[0] + 1 == total, "there was a bubble"
     assert [last - first + 1 for first, last in spans] == lengths[:-1]

@@ -103,17 +103,20 @@ class LoaderBench(Testbench):
             stream["valid"].drive(offered, self.random)
             stream["payload"].drive(self.queue[0] if offered else None, self.random)
 
-    async def wait(self, done: Callable[[], bool], limit: int):
-        """Waits for a cycle after which ``done()``."""
-        for _ in range(limit):
-            if done():
+    async def accept(self, count: int):
+        """Waits until ``count`` words of a step are accepted, without back-pressure."""
+        for _ in range(count + 10):
+            if len(self.words) == count:
                 return
             await RisingEdge(self.dut.clk)
-        raise AssertionError(f"still not done after {limit} cycles")
+        raise AssertionError(f"{count} words were not accepted")
 
     async def run(self, slowness: int = 1):
         """Waits until all words are accepted and their effects over."""
-        await self.wait(lambda: not self.queue, slowness * (len(self.queue) + 10))
+        limit = slowness * (len(self.queue) + 10)
+        while self.queue and limit:
+            await RisingEdge(self.dut.clk)
+            limit -= 1
         for _ in range(Loader.LATENCY + 2):
             await RisingEdge(self.dut.clk)
 
@@ -244,6 +247,10 @@ class LoaderBench(Testbench):
             assert cells.constant == constant, f"the constant of column {number} is {cells.constant}, not {constant}"
 
 
+def constant(value: int) -> Callable[[], int]:
+    return lambda: value
+
+
 def words(bench: LoaderBench, **options) -> list[int]:
     """A random step; bits that nobody reads are random too."""
     return step_words(CONFIG, draw_step(bench.rng, CONFIG, CONFIG.columns, **options), bench.random)
@@ -296,14 +303,14 @@ async def test_headers_need_no_bank(dut):
     bench = LoaderBench(dut)
     await bench.start()
     for bank in range(2):
-        bench.bank_free = lambda bank=bank: 2 >> bank  # only the other one
+        bench.bank_free = constant(2 >> bank)  # only the other one
         accepted = len(bench.accepted)
         bench.queue += words(bench)
-        await bench.wait(lambda: len(bench.words) == CONFIG.header_beats, CONFIG.header_beats + 10)
+        await bench.accept(CONFIG.header_beats)
         for _ in range(10):
             await RisingEdge(dut.clk)
         assert len(bench.accepted) - accepted == CONFIG.header_beats
-        bench.bank_free = lambda bank=bank: 1 << bank
+        bench.bank_free = constant(1 << bank)
         await bench.run()
     bench.finish()
 
@@ -337,7 +344,7 @@ async def test_reset_at_every_bus_word(dut):
     await bench.start()
     for at in range(1, min(24, CONFIG.header_beats + -(-CONFIG.columns // CONFIG.units_per_beat))):
         bench.queue += words(bench, kinds=["empty", "one_plane"])
-        await bench.wait(lambda at=at: len(bench.words) == at, 2 * at + 10)
+        await bench.accept(at)
         await bench.reset()
         bench.queue += words(bench, kinds=["few_planes"])
         await bench.run(slowness=2)

@@ -215,10 +215,10 @@ async def test_random_steps(dut, gap):
     bench = MacroBench(dut)
     await bench.start()
     timeline = Timeline(CONFIG)
-    for number in range(2 * CONFIG.planes):
-        loads, planes = draw_loads(bench, planes=number // 2 + 1)
+    for number in range(max(8, 2 * CONFIG.planes)):
+        loads, planes = draw_loads(bench, planes=min(number // 2 + 1, CONFIG.planes))
         timeline.load(number % 2, loads, gap=draw_gap(bench.random, gap))
-        timeline.compute(number % 2, planes, acts(bench, bench.random.randint(1, 5)), gap=draw_gap(bench.random, gap))
+        timeline.compute(number % 2, planes, acts(bench, number % 4 + 1), gap=draw_gap(bench.random, gap))
     timeline.read_words(draw_reads(bench.random, CONFIG, timeline.length // 3), stride=2)
     await bench.play(timeline, DRAIN)
     bench.finish()

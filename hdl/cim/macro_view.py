@@ -132,10 +132,10 @@ def _control(config: Config) -> str:
     held = "\n".join(f"      held_{b} <= act__{b};" for b in range(ACT_BITS))
     return f"""\
 {delays}
-    if (rst) begin {resets} end
     bist_1 <= bist;
+    if (rst) begin {resets} bist_1 <= 0; end
     finished <= {_field(issue, last, "valid")} & {_field(issue, last, "last")};
-    multiplied <= finished;
+    multiplied <= finished | rst;
     if ({_field(issue, "issue", "valid")} & {_field(issue, "issue", "first")}) begin
 {held}
     end

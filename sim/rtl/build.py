@@ -162,7 +162,7 @@ def _compile(build: Build, texts: dict[str, str], options: dict[str, list[str]],
     directory = build.directory
     directory.mkdir(parents=True)
     top = directory / f"{build.design.name}.v"
-    top.write_text(build.design.text)
+    top.write_text(_started(build.design.text) if build.simulator == "icarus" else build.design.text)
     sources = []
     if verilator and not public_all:
         # Verilator wants its control files before the last source.
@@ -195,6 +195,16 @@ def _compile(build: Build, texts: dict[str, str], options: dict[str, list[str]],
             partial.rename(runtime)
         except OSError:  # another process was first
             shutil.rmtree(partial)
+
+
+#: A variable with its initial value, as Yosys declares it.
+_INITIALISED = re.compile(r"^( *reg (?:\[\d+:\d+\] )?(\\\S+ |\w+) *)= ([^;]+);$", re.M)
+
+
+def _started(text: str) -> str:
+    """The text with initial values set after time 0 has begun: Icarus 11 sets those of declarations without telling
+    anybody, and what follows from a variable that keeps its initial value would stay X."""
+    return _INITIALISED.sub(r"\1; initial #0 \2 = \3;", text)
 
 
 def _first_error(log: str) -> str:

@@ -187,18 +187,24 @@ def _accumulate(config: Config) -> str:
 """
 
 
+def sign_word(config: Config, column: str | int) -> str:
+    """Verilog of the sign word that goes with the plane of a column."""
+    return f"signs[{config.physical_cols} * {_field(issue_layout(config), 'issue_1', 'bank')} + {column}]"
+
+
+def bit_counts(config: Config, column: str | int, sign: str) -> list[str]:
+    """Verilog that counts, per activation bit, the lanes of a column whose product has it."""
+    return [ones(f"planes[{column}] & (held_{bit} ^ {sign})", config.rows) for bit in range(ACT_BITS)]
+
+
 def _sum(config: Config) -> str:
-    issue = issue_layout(config)
-    columns, rows = config.physical_cols, config.rows
-
-    def counted(bit: int) -> str:
-        return f"(({ones(f'planes[c] & (held_{bit} ^ sign)', rows)}) << {bit})"
-
-    terms = "\n              + ".join(f"32'{counted(bit)}" for bit in range(ACT_BITS - 1))
+    issue, columns = issue_layout(config), config.physical_cols
+    *positive, negative = [f"32'(({count}) << {bit})" for bit, count in enumerate(bit_counts(config, "c", "sign"))]
+    terms = "\n              + ".join(positive)
     body = f"""\
-        sign = signs[{columns} * {_field(issue, "issue_1", "bank")} + c];
+        sign = {sign_word(config, "c")};
         sums[ring * {columns} + c] = {terms}
-              - 32'{counted(ACT_BITS - 1)};
+              - {negative};
 """
     return f"""\
     if ({_field(issue, "issue_1", "valid")}) begin

@@ -1,4 +1,4 @@
-"""The simulation view of the macro equals its generic view, by induction over all runs.
+"""Simulation views equal generic views, by induction over all runs.
 
 Both views see the same inputs. The claims are the relation between their states and, with it, equal outputs. Nothing is
 assumed of the first contents of memories: a stored item is compared from when it was written.
@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from amaranth.hdl import Array, Assert, Assume, Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import data, wiring
 
+from hdl.cim import macro_view
 from hdl.cim.column import Column
-from hdl.cim.count_ones import tree_sum
+from hdl.cim.count_ones import CountOnes, tree_sum
 from hdl.cim.interfaces import bank_record_layout, bist_layout, bist_words, group_layout, issue_layout
 from hdl.cim.macro import Macro
 from hdl.config import ACC_BITS, ACT_BITS, Config
@@ -50,7 +51,7 @@ class RegisterMemories:
         return self._words[id(memory)]
 
 
-def observed_view(config: Config) -> tuple[str, dict[str, data.ArrayLayout]]:
+def observed_view(config: Config, view: str) -> tuple[str, dict[str, data.ArrayLayout]]:
     """The simulation view as module ``macro_simulation``, its state as further outputs, and the layouts of those."""
     columns, rows, group = config.physical_cols, config.rows, group_layout(config).size
     depth, constant = Column.sum_latency(config), config.constant_bits
@@ -66,19 +67,40 @@ def observed_view(config: Config) -> tuple[str, dict[str, data.ArrayLayout]]:
                "bist_1": bist_layout(config).size}
     shapes |= {name: (width, 1) for name, width in scalars.items()}
     parts |= {name: [name] for name in scalars}
-    shapes["scaled"] = (33, columns)
-    parts["scaled"] = [f"scaled_{c}" for c in range(columns)]
-    shapes |= {"issues": (issue_layout(config).size, depth),
-               "held": (rows, ACT_BITS)}
-    parts |= {"issues": [f"issue_{i + 1}" for i in range(depth)], "held": [f"held_{b}" for b in range(ACT_BITS)]}
+    shapes |= {"scaled": (33, columns), "psum": (config.psum_bits, columns)}
+    parts |= {name: [f"{name}_{c}" for c in range(columns)] for name in ("scaled", "psum")}
+    shapes |= {"issues": (issue_layout(config).size, depth), "held": (rows, ACT_BITS),
+               "counts": (32, ACT_BITS * columns)}
+    parts |= {"issues": [f"issue_{i + 1}" for i in range(depth)], "held": [f"held_{b}" for b in range(ACT_BITS)],
+              "counts": [count for c in range(columns)
+                         for count in macro_view.bit_counts(config, c, macro_view.sign_word(config, c))]}
     outputs = "".join(f"  output [{width * count - 1}:0] state_{name};\n"
                       f"  assign state_{name} = {{{', '.join(reversed(parts[name]))}}};\n"
                       for name, (width, count) in shapes.items())
-    head, rest = Macro(config).simulation_view().split("module macro(", 1)
+    head, rest = view.split("module macro(", 1)
     ports, body = rest.split(");", 1)
     names = "".join(f", state_{name}" for name in shapes)
     text = f"{head}module macro_simulation({ports}{names});{body.replace('endmodule', f'{outputs}endmodule')}"
     return text, {name: data.ArrayLayout(*shape) for name, shape in shapes.items()}
+
+
+class CountOnesViews(FormalTop):
+    """Both views of :class:`~hdl.cim.count_ones.CountOnes`, which has no state."""
+
+    def __init__(self, config: Config):
+        super().__init__()
+        self.leaf = CountOnes(config)
+        self.verilog["count_ones_simulation.sv"] = self.leaf.simulation_view().replace(
+            "module count_ones(", "module count_ones_simulation(", 1)
+        self.release(self.leaf.bits)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.generic = self.leaf
+        count = Signal.like(self.leaf.count)
+        m.submodules.simulation = Instance("count_ones_simulation", i_bits=self.leaf.bits, o_count=count)
+        m.d.comb += Assert(count == self.leaf.count, "count is equal")
+        return m
 
 
 class MacroViews(FormalTop):
@@ -93,7 +115,7 @@ class MacroViews(FormalTop):
         super().__init__()
         self.config = config
         self.macro = Macro(config)
-        self.verilog["macro_simulation.sv"], self.layouts = observed_view(config)
+        self.verilog["macro_simulation.sv"], self.layouts = observed_view(config, self.macro.simulation_view())
         # Registers without a reset start with any value.
         self.flat.append("setattr -unset init w:generic.*")
         self.inputs, self.outputs = {}, {}
@@ -136,6 +158,7 @@ class MacroViews(FormalTop):
             records=[state(module, f"record_{bank}", record) for bank in range(2)],
             late=state(module, "late", record),
             store=module.submodules.store,
+            tree=module.submodules.plane_sum,
             levels=[[state(tree, f"sum_{level}_{i}") for i in range(config.rows >> level + 1)]
                     for level in range(config.row_bits)],
             **{name: state(module, name) for name in ("remaining", "finished", "product", "exponent", "shifted",
@@ -233,7 +256,9 @@ class MacroViews(FormalTop):
     def _relate_sums(self, m, simulation, columns):
         """Planes and words that have been read, and the adder tree: each of its levels holds what will be one sum.
 
-        The simulation view keeps finished sums in a ring: where it points is the oldest, before it the newest.
+        The simulation view keeps finished sums in a ring: where it points is the oldest, before it the newest. It adds
+        bit by bit over all lanes, the tree lane by lane over all bits; counts of each bit, under each node of the tree
+        and over all lanes, are what both can be compared with, one addition at a time.
         """
         config = self.config
         ring = simulation.ring[0]
@@ -251,11 +276,21 @@ class MacroViews(FormalTop):
                                              & ((bist.word >= config.slots)
                                                 | (simulation.held_plane[0] == column.store.plane))), f"word {c}"),
             ]
-            for level, registers in enumerate(column.levels):
+            counts = _counts(m, column.tree, name=f"count_{c}")
+            whole = simulation.counts[c * ACT_BITS:(c + 1) * ACT_BITS]
+            for level, (registers, nodes) in enumerate(zip(column.levels, counts)):
+                whole = [previous(m, count, name=f"whole_{c}_{level}_{bit}", reset_less=True)
+                         for bit, count in enumerate(whole)]
+                valid = started & self.issues[level + 1].valid
                 at = Mux(ring > level, ring - 1 - level, ring + config.row_bits - 1 - level)
                 total = Array(simulation.sums[i * len(columns) + c] for i in range(config.row_bits))[at]
-                m.d.comb += Assert(~(started & self.issues[level + 1].valid)
-                                   | (total.as_signed() == tree_sum(registers)), f"sum {c} at level {level}")
+                m.d.comb += [
+                    Assert(~valid | (total == _weighted(whole)), f"sum {c} at level {level}"),
+                    *(Assert(~valid | (count == tree_sum([node[bit] for node in nodes])),
+                             f"count {c} of bit {bit} at level {level}") for bit, count in enumerate(whole)),
+                    *(Assert((self.age <= level) | (register == _weighted(node, ACT_BITS + level + 3).as_signed()),
+                             f"node {c} {number} at level {level}")
+                      for number, (register, node) in enumerate(zip(registers, nodes)))]
         m.d.comb += Assert(~(started & bist.valid) | (self.all_written & (bist.word < bist_words(config))),
                               "only what may be is read")
 
@@ -284,6 +319,7 @@ class MacroViews(FormalTop):
                 Assert(~known | (simulation.late_shifts[c] == _shifts(mask)), f"late shifts {c}"),
                 Assert(~known | (column.remaining == left), f"remaining planes {c}"),
                 Assert((self.age == 0) | (simulation.psum_q[c].as_signed() == psum), f"psum {c}"),
+                Assert((self.age == 0) | (simulation.psum[c].as_signed() == psum), f"psum {c} to be shown"),
                 Assert(~product_known | (simulation.products[c].as_signed() == column.product), f"product {c}"),
                 Assert(~product_known | (simulation.exponents[c] == column.exponent), f"exponent {c}"),
                 Assert(column.finished == finished, "columns finish together"),
@@ -291,6 +327,32 @@ class MacroViews(FormalTop):
                 Assert(~product_known | (self.age < 2) | simulation.multiplied[0]
                        | (simulation.scaled[c] == _scaled(column.shifted)), f"scaled {c}"),
             ]
+
+
+def _counts(m: Module, tree, *, name: str) -> list[list[list[Signal]]]:
+    """Per level of the adder tree of a :class:`~hdl.cim.plane_sum.PlaneSum`, node, and activation bit: how many lanes
+    under the node have the bit in their product. Registered as the tree is."""
+    bits = [(word ^ tree.sign) & tree.plane for word in tree.act]
+    nodes = [[bit[lane] for bit in bits] for lane in range(tree.config.rows)]
+    levels = []
+    while len(nodes) > 1:
+        below, nodes = nodes, []
+        for number, (left, right) in enumerate(zip(below[::2], below[1::2])):
+            node = [Signal(len(a) + 1, name=f"{name}_{len(levels)}_{number}_{bit}", reset_less=True)
+                    for bit, a in enumerate(left)]
+            m.d.sync += [count.eq(a + b) for count, a, b in zip(node, left, right)]
+            nodes.append(node)
+        levels.append(nodes)
+    return levels
+
+
+def _weighted(counts, width=32):
+    """The sum of two's complement numbers of whose bits there are so many, 32 bits wide as in the simulation view."""
+    *positive, negative = [(count << bit)[:width] for bit, count in enumerate(counts)]
+    total = positive[0]
+    for term in positive[1:]:
+        total = (total + term)[:width]
+    return (total - negative)[:width]
 
 
 def _ones(bits):

@@ -4,6 +4,7 @@ The engine's own wiring of loader, compute queue and array, under any bus words,
 What surrounds them is replaced by free inputs.
 """
 
+from amaranth.hdl import Array as Choice
 from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal
 
 from hdl.cim.array import Array
@@ -76,8 +77,10 @@ class BankHazard(FormalTop):
 
         # The columns take scale and constant over when the first plane of a step arrives at the accumulator.
         pending = issue
+        self.pending = [issue]
         for cycle in range(1, Column.sum_latency(self.config) + 1):
             pending = _later(m, pending, name=f"issue_{cycle}")
+            self.pending.append(pending)
             m.d.comb += Assert(~(writing & pending.valid & pending.step & (written == pending.bank)),
                                f"a bank whose scale is taken over in {Column.sum_latency(self.config) - cycle} cycles "
                                "is not written")
@@ -129,8 +132,16 @@ class BankHazard(FormalTop):
         stages.append((Cat(delivery.valid for delivery in load.deliveries).any() | load.commit, load.commit,
                        load.load.bank))
         m.d.comb += Assert(~load.commit | (load.commit_bank == load.load.bank), "the bank committed is the one written")
-        for valid, _, bank in stages:
-            m.d.comb += Assert(~valid | free.bit_select(bank, 1), "the loader writes free banks")
+        newer, expected_bank = state(loader, "units"), load.bank
+        for valid, commit, bank in stages:
+            ends = valid & commit
+            expected_bank = expected_bank ^ ends
+            m.d.comb += [
+                Assert(~valid | free.bit_select(bank, 1), "the loader writes free banks"),
+                Assert(~valid | (bank == expected_bank), "the loader takes the banks in turn"),
+                Assert(~(ends & newer), "headers come between the units of two steps"),
+            ]
+            newer = valid
 
         # The array's: a bank is held for one step, which waits in the feed or is being issued.
         waiting, work = state(feed, "held"), state(feed, "work", work_layout(self.config))
@@ -150,6 +161,14 @@ class BankHazard(FormalTop):
         ]
         issue = self.engine.compute.issue
         begins = state(issuer, "first_vector") & (state(issuer, "plane") == 0)
+        hold = [state(banks, f"hold_{b}") for b in range(2)]
+        for cycle, pending in enumerate(self.pending):
+            left = Choice(hold)[pending.bank]
+            m.d.comb += Assert(~(pending.valid & pending.step) | (left + cycle == len(self.pending)),
+                               "a bank is not free before its scale is taken over")
+        for bank in range(2):
+            again = full[bank] | expected[bank] | (in_issue[bank] & begins)
+            m.d.comb += Assert((hold[bank] == 0) | ~again, "a bank does not begin again before its scale is taken over")
         begun_now = issue.valid & issue.step & (issue.bank == running.bank)
         with m.If(busy):
             m.d.comb += Assert(Mux(begins, self.unused.bit_select(running.bank, 1),

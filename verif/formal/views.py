@@ -1,10 +1,11 @@
-"""The simulation view of the macro against its generic view: same random inputs, same outputs, every cycle."""
+"""Simulation views against generic views: same random inputs, same outputs, every cycle."""
 
 import re
 
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
+from hdl.cim.count_ones import CountOnes
 from hdl.cim.interfaces import bist_layout, bist_words, class_members, classes, issue_layout
 from hdl.cim.macro import Macro
 from hdl.config import Config
@@ -15,42 +16,62 @@ DRAIN = 32
 
 
 def miter(config: Config) -> str:
-    """Verilog of ``macro_miter``: both views side by side under random inputs.
+    """Verilog of module ``miter``: both views of the macro side by side under random inputs.
 
     First every word of both banks is written and one vector of each bank is issued, so that both hold the same state.
     Then loads, issues, BIST reads and repair maps are drawn at random, within the contract: a bank is not written while
     it is issued, a BIST read does not meet an issue. ``cycles`` counts compared cycles, ``mismatches`` those that
     differ.
     """
-    names = {view: f"macro_{view}" for view in ("generic", "simulation")}
-    texts = [_renamed(generate(Macro(config), name="macro", view="generic").text, names["generic"]),
-             Macro(config).simulation_view().replace("module macro(", f"module {names['simulation']}(", 1)]
-    signature = Macro(config).signature
-    ports = [("__".join(map(str, path)), member.flow == wiring.Out, len(Value.cast(signal)))
-             for path, member, signal in signature.flatten(signature.create())]
-    inputs = [(name, width) for name, is_output, width in ports if not is_output]
-    outputs = [(name, width) for name, is_output, width in ports if is_output]
+    macro = Macro(config)
+    return _side_by_side(macro, "macro", _stimulus(config, dict(_ports(macro, wiring.In))), clocked=True)
+
+
+def count_ones_miter(config: Config) -> str:
+    """As :func:`miter`, of :class:`~hdl.cim.count_ones.CountOnes`."""
+    leaf = CountOnes(config)
+    stimulus = f"""\
+  reg running;
+  always @(posedge clk) begin
+    running <= !rst;
+    bits <= $urandom % 4 == 0 ? {{{config.rows}{{1'b1}}}} : {_random(config.rows)};
+  end
+"""
+    return _side_by_side(leaf, leaf.module_name, stimulus, clocked=False)
+
+
+def _ports(component: wiring.Component, flow) -> list[tuple[str, int]]:
+    """Names and widths of a component's inputs or outputs."""
+    return [("__".join(map(str, path)), len(Value.cast(signal)))
+            for path, member, signal in component.signature.flatten(component) if member.flow == flow]
+
+
+def _side_by_side(component, name: str, stimulus: str, *, clocked: bool) -> str:
+    """Both views of a component under the same inputs, which ``stimulus`` draws; it compares while ``running``."""
+    texts = [_renamed(text, name, f"{name}_{view}") for view, text in (
+        ("generic", generate(component, name=name, view="generic").text), ("simulation", component.simulation_view()))]
+    inputs, outputs = _ports(component, wiring.In), _ports(component, wiring.Out)
     instances, wires = [], []
-    for view, module in names.items():
-        pins = ", ".join([".clk(clk)", ".rst(rst)", *(f".{name}({name})" for name, _ in inputs),
-                          *(f".{name}({view}_{name})" for name, _ in outputs)])
-        wires += [f"  wire [{width - 1}:0] {view}_{name};" for name, width in outputs]
-        instances.append(f"  {module} {view} ({pins});")
+    for view in ("generic", "simulation"):
+        pins = ", ".join([*([".clk(clk)", ".rst(rst)"] if clocked else []), *(f".{port}({port})" for port, _ in inputs),
+                          *(f".{port}({view}_{port})" for port, _ in outputs)])
+        wires += [f"  wire [{width - 1}:0] {view}_{port};" for port, width in outputs]
+        instances.append(f"  {name}_{view} {view} ({pins});")
     report = "\n".join(
-        f"      if (generic_{name} !== simulation_{name}) "
-        f'$display("cycle %0d: {name} is %h, not %h", cycles, simulation_{name}, generic_{name});'
-        for name, _ in outputs)
-    differs = " | ".join(f"(generic_{name} !== simulation_{name})" for name, _ in outputs)
+        f"      if (generic_{port} !== simulation_{port}) "
+        f'$display("cycle %0d: {port} is %h, not %h", cycles, simulation_{port}, generic_{port});'
+        for port, _ in outputs)
+    differs = " | ".join(f"(generic_{port} !== simulation_{port})" for port, _ in outputs)
     top = f"""\
-module macro_miter(clk, rst, cycles, mismatches);
+module miter(clk, rst, cycles, mismatches);
   input clk;
   input rst;
   output reg [63:0] cycles;
   output reg [63:0] mismatches;
-{chr(10).join(f"  reg [{width - 1}:0] {name};" for name, width in inputs)}
+{chr(10).join(f"  reg [{width - 1}:0] {port};" for port, width in inputs)}
 {chr(10).join(wires)}
 {chr(10).join(instances)}
-{_stimulus(config, dict(inputs))}
+{stimulus}
   wire differs = {differs};
   always @(posedge clk) begin
     if (rst) begin cycles <= 0; mismatches <= 0; end
@@ -66,8 +87,8 @@ endmodule
     return "\n".join([*texts, top])
 
 
-def _renamed(text: str, name: str) -> str:
-    return re.sub(r"^module macro\b", f"module {name}", text, flags=re.M)
+def _renamed(text: str, name: str, new: str) -> str:
+    return re.sub(rf"^module {name}\b", f"module {new}", text, flags=re.M)
 
 
 def _random(width: int) -> str:

@@ -1,4 +1,4 @@
-"""Runs the miter of the macro's two views for as many cycles as ``CIMPLE_CYCLES`` says."""
+"""Runs a miter of two views for as many cycles as ``CIMPLE_CYCLES`` says."""
 
 import os
 

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 
 #: Bumped whenever a format that programs depend on changes (packed steps, instructions, registers).
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 #: Magnitude of an activation lane: 9 bits, signed. int8, uint8 and either minus a zero point fit.
 ACT_BITS = 9

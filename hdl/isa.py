@@ -87,7 +87,8 @@ FIELDS: dict[Opcode, dict[str, Field]] = {
         "acc_vector": Field(16, "first accumulator vector"),
         "accumulate": Field(1, "1: add to the accumulators; 0: start from zero"),
         "act_signed": Field(1, "activations are int8 (1) or uint8 (0)"),
-        "padding": Field(6, "zero"),
+        "keep": Field(1, "1: the weights of the last step stay, and the next GEMM begins with them"),
+        "padding": Field(5, "zero"),
         "zero_point": Field(8, "subtracted from each activation; of the activations' type"),
     },
     Opcode.STORE: {

@@ -374,6 +374,7 @@ class RandomProgram(Builder):
 
     def _gemm(self, steps: int | None = None):
         config = self.config
+        last = steps is not None
         steps = self.draw(1, 4) if steps is None else steps
         vectors, line, vector_stride, step_stride = self._lines(steps)
         extent = (vectors - 1) * vector_stride + (steps - 1) * step_stride + 1
@@ -387,12 +388,14 @@ class RandomProgram(Builder):
             self.load_weights([self.step(int(self.rng.choice([0, 0, 1, 2, config.planes])), largest_e)
                                for _ in range(count)])
             self._ahead += count
-        self._ahead -= steps
+        keep = int(self.chance(0.2) and not last)
+        self._ahead -= steps - keep
         acc_vector = self.draw(0, config.acc_vectors - vectors)
         written = bool(self.acc.written[acc_vector:acc_vector + vectors].all())
         self.gemm(steps=steps, vectors=vectors, act_line=line, act_vector_stride=vector_stride,
-                  act_step_stride=step_stride, acc_vector=acc_vector, accumulate=int(written and self.chance(0.5)),
-                  act_signed=self.draw(0, 1), zero_point=int(self.rng.choice([0, 0x7F, 0x80, 0xFF, self.draw(0, 255)])))
+                  act_step_stride=step_stride, acc_vector=acc_vector, keep=keep,
+                  accumulate=int(written and self.chance(0.5)), act_signed=self.draw(0, 1),
+                  zero_point=int(self.rng.choice([0, 0x7F, 0x80, 0xFF, self.draw(0, 255)])))
 
     def _load_activations(self, first: int, beats: int):
         """Covers ``beats`` bus words from ``first`` on, in one or two instructions."""

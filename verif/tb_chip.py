@@ -26,9 +26,9 @@ ERRORS = [AxiResp.SLVERR, AxiResp.DECERR]
 
 _INSTRUCTIONS = Coverage("chip.instruction", {
     "opcode": list(Opcode), "waits": range(8), "signals": range(8),
-    "gemm_steps": [1, 2, 3, 4], "gemm_vectors": ["one", "some", "all"], "accumulate": [0, 1], "act_signed": [0, 1],
-    "format": list(OutputFormat), "channels": ["one", "odd", "even", "all"], "store_rows": ["over", "tight", "apart"],
-    "load_rows": ["one", "tight", "apart", "over"],
+    "gemm_steps": [1, 2, 3, 4], "gemm_vectors": ["one", "some", "all"], "accumulate": [0, 1], "keep": [0, 1],
+    "act_signed": [0, 1], "format": list(OutputFormat), "channels": ["one", "odd", "even", "all"],
+    "store_rows": ["over", "tight", "apart"], "load_rows": ["one", "tight", "apart", "over"],
 }, crosses={"waits_of": ("opcode", "waits"), "lanes": ("accumulate", "act_signed"), "stored": ("format", "channels")})
 
 _STOPS = Coverage("chip.stop", {"cause": list(Cause), "moment": ["soft reset", "hard reset", "hung"]})
@@ -48,7 +48,8 @@ def sample(image: Image):
                       "signals": sum(1 << q for q in f.signal)}
         if f.opcode == Opcode.GEMM:
             vectors = f["vectors"]
-            seen |= {"gemm_steps": f["steps"], "accumulate": f["accumulate"], "act_signed": f["act_signed"],
+            seen |= {"gemm_steps": f["steps"], "accumulate": f["accumulate"], "keep": f["keep"],
+                     "act_signed": f["act_signed"],
                      "gemm_vectors": "one" if vectors == 1 else "all" if vectors == config.acc_vectors else "some"}
         elif f.opcode == Opcode.STORE:
             channels = f["channels"]
@@ -208,6 +209,25 @@ async def test_an_empty_gemm_writes_zeros(dut):
     _, execution = await bench.run_and_check(image)
     pool = len(image.memory) // 2
     assert not execution.memory[pool:pool + 4 * config.out_cols].any()
+
+
+@cocotb.test()
+async def test_a_step_that_is_kept_is_used_again(dut):
+    """By any number of instructions, with planes and without, while others follow; weights are loaded once."""
+    bench = await ChipBench.start(dut)
+    config = bench.config
+    for planes in (0, 1, config.planes):
+        b = Builder(config, bench.rng, 1 << 15)
+        b.load_activations(0, 1, config.act_bytes // config.bus_bytes, 0, 0)
+        b.load_weights([b.step(), b.step(planes, full=planes > 0), b.step(), b.step(planes)])
+        b.gemm(steps=2, vectors=2, act_line=0, act_vector_stride=1, acc_vector=0, keep=1)
+        b.gemm(steps=1, vectors=1, act_line=1, acc_vector=0, accumulate=1, keep=1)
+        b.gemm(steps=1, vectors=config.acc_vectors - 2, act_line=2, acc_vector=2, keep=1)
+        b.gemm(steps=2, vectors=1, act_line=3, acc_vector=1, accumulate=1, keep=1)
+        b.gemm(steps=2, vectors=1, act_line=3, acc_vector=1, accumulate=1)
+        b.store(address=b.pool, stride=512, vectors=config.acc_vectors, channels=config.out_cols, acc_vector=0,
+                channel=0, format=OutputFormat.INT32)
+        await bench.run_and_check(b.finish(), watchdog=1000)
 
 
 @cocotb.test()

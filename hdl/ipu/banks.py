@@ -28,7 +28,8 @@ class Banks(wiring.Component):
     start : In(2)
         The first plane of the step in this bank is issued.
     release : In(2)
-        The array is done with the step in this bank: its last plane is issued, or it was skipped.
+        The array is done with the step in this bank: its last plane is issued, or it was skipped. A step that is kept
+        for another instruction is neither taken nor released.
     """
 
     def __init__(self, config: Config):

@@ -25,6 +25,7 @@ def work_layout(config: Config) -> data.StructLayout:
         "acc_vector": clog2(config.acc_vectors),
         "start": 1,
         "final": 1,
+        "keep": 1,
         "signal": len(QUEUES),
         "act_signed": 1,
         "zero_point": 8,
@@ -37,6 +38,9 @@ class StepFeed(wiring.Component):
     A step without planes is skipped; if nothing has been accumulated by an instruction's last step, that step is run
     with one (empty) plane per vector, which writes zeros. An instruction whose last step is skipped ends with work of
     no vectors.
+
+    A step that an instruction keeps is not taken; the next instruction finds it again. It is not skipped then, so that
+    the bank is given back in order, after everything that was issued from it.
 
     Members
     -------
@@ -80,11 +84,13 @@ class StepFeed(wiring.Component):
         fresh = Signal()
         work = Signal(work_layout(self.config))
         held = Signal()
-        last, must_run, room = Signal(), Signal(), Signal()
+        kept = Signal()
+        last, keep, must_run, room = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             self.wait.eq(command.wait),
             last.eq(step == gemm.steps - 1),
-            must_run.eq((self.bank_planes != 0) | (last & fresh)),
+            keep.eq(last & gemm.keep),
+            must_run.eq((self.bank_planes != 0) | (last & fresh) | kept),
             room.eq(~held | self.o_work.ready),
             self.o_work.valid.eq(held),
             self.o_work.payload.eq(work),
@@ -97,8 +103,8 @@ class StepFeed(wiring.Component):
                 m.d.comb += self.take_tokens.eq(1)
                 m.d.sync += [running.eq(1), step.eq(0), line.eq(gemm.act_line), fresh.eq(~gemm.accumulate)]
         with m.Elif(self.bank_ready & (room | ~(must_run | last)) & ~self.halt):
-            m.d.comb += [self.take.eq(1), self.skip.eq(~must_run)]
-            m.d.sync += [step.eq(step + 1), line.eq(line + gemm.act_step_stride)]
+            m.d.comb += [self.take.eq(~keep), self.skip.eq(~keep & ~must_run)]
+            m.d.sync += [step.eq(step + 1), line.eq(line + gemm.act_step_stride), kept.eq(keep & must_run)]
             with m.If(must_run | last):
                 m.d.sync += [
                     held.eq(1),
@@ -111,6 +117,7 @@ class StepFeed(wiring.Component):
                     work.acc_vector.eq(gemm.acc_vector),
                     work.start.eq(fresh),
                     work.final.eq(last),
+                    work.keep.eq(keep),
                     work.signal.eq(command.signal),
                     work.act_signed.eq(gemm.act_signed),
                     work.zero_point.eq(gemm.zero_point),
@@ -207,7 +214,7 @@ class Issuer(wiring.Component):
             here = work.bank == b
             m.d.comb += [
                 self.start[b].eq(here & self.busy & first_vector & (plane == 0)),
-                self.release[b].eq(here & end),
+                self.release[b].eq(here & end & ~work.keep),
             ]
         return m
 

@@ -159,7 +159,7 @@ class Core:
         rows = slice(f["acc_vector"], f["acc_vector"] + f["vectors"])
         zero_point = f["zero_point"] - 256 if f["act_signed"] and f["zero_point"] > 127 else f["zero_point"]
         for s in range(f["steps"]):
-            loaded = self.weights.popleft()
+            loaded = self.weights[0]
             lines = f["act_line"] + np.arange(f["vectors"]) * f["act_vector_stride"] + s * f["act_step_stride"]
             act = array.grid_lanes(self.config, act_lines[lines], bool(f["act_signed"]), zero_point)
             scaled, scale_overflow = array.scaled_psums(self.config, loaded.step, act)
@@ -167,7 +167,9 @@ class Core:
             self.acc[rows], acc_overflow = array.accumulate(None if initialise else self.acc[rows], scaled)
             self.overflow |= bool(scale_overflow.any()) or acc_overflow
             self.issues.append(StepIssue(index, f["vectors"], loaded.planes, loaded.beats))
-            self.weight_beats += loaded.beats
+            if not (f["keep"] and s == f["steps"] - 1):
+                self.weights.popleft()
+                self.weight_beats += loaded.beats
 
     def _store(self, f: Instruction):
         results: np.ndarray = self.acc[f["acc_vector"]:f["acc_vector"] + f["vectors"], :f["channels"]]

@@ -5,7 +5,7 @@ What surrounds them is replaced by free inputs.
 """
 
 from amaranth.hdl import Array as Choice
-from amaranth.hdl import Assert, Assume, Cat, Module, Mux, Signal
+from amaranth.hdl import Assert, Assume, Cat, Module, Signal
 
 from hdl.cim.array import Array
 from hdl.cim.column import Column
@@ -86,23 +86,19 @@ class BankHazard(FormalTop):
                                "is not written")
 
         complete = Signal(2)
-        unused = Signal(2)
         running = Signal()
         with m.If(writing):
             m.d.sync += complete.bit_select(written, 1).eq(0)
         with m.If(loader.commit):
             m.d.sync += complete.bit_select(loader.commit_bank, 1).eq(1)
         with m.If(issue.valid & issue.step):
-            m.d.sync += [unused.bit_select(issue.bank, 1).eq(0), running.eq(issue.bank)]
-        with m.If(loader.commit):
-            m.d.sync += unused.bit_select(loader.commit_bank, 1).eq(1)
+            m.d.sync += running.eq(issue.bank)
         with m.If(issue.valid):
             m.d.comb += [
                 Assert(complete.bit_select(issue.bank, 1), "an uncommitted bank is not computed"),
-                Assert(Mux(issue.step, unused.bit_select(issue.bank, 1), running == issue.bank),
-                       "a step begins with a bank committed since it was last computed, and stays with it"),
+                Assert(issue.step | (running == issue.bank), "a step stays with its bank"),
             ]
-        self.complete, self.unused, self.running = complete, unused, running
+        self.complete, self.running = complete, running
 
     def _cells(self, m):
         """The same where the bits are: at the write enables of every column's planes, sign word and record."""
@@ -143,36 +139,37 @@ class BankHazard(FormalTop):
             ]
             newer = valid
 
-        # The array's: a bank is held for one step, which waits in the feed or is being issued.
+        # The array's: a step waits in the feed or is being issued. Its bank is held; if it is kept, it may be committed
+        # still, for the step that follows.
         waiting, work = state(feed, "held"), state(feed, "work", work_layout(self.config))
         busy, running = compute.submodules.issuer.busy, state(issuer, "work", work_layout(self.config))
-        expected = Signal(2)
+        waits, waits_for_good = Signal(2), Signal(2)
         with m.If(waiting & (work.vectors != 0)):
-            m.d.comb += expected.bit_select(work.bank, 1).eq(1)
-        in_issue = Signal(2)
+            m.d.comb += [waits.bit_select(work.bank, 1).eq(1),
+                         waits_for_good.bit_select(work.bank, 1).eq(~work.keep)]
+        runs, runs_for_good = Signal(2), Signal(2)
         with m.If(busy):
-            m.d.comb += in_issue.bit_select(running.bank, 1).eq(1)
+            m.d.comb += [runs.bit_select(running.bank, 1).eq(1),
+                         runs_for_good.bit_select(running.bank, 1).eq(~running.keep)]
         m.d.comb += [
-            Assert((expected & in_issue) == 0, "two steps are in two banks"),
-            Assert(held == (expected | in_issue), "a bank is held if and only if a step of it waits or is issued"),
+            Assert((waits & runs_for_good) == 0, "a step waits for another bank, or for one that is kept"),
+            Assert(held == (waits_for_good | runs_for_good), "a bank is held if its last step waits or runs"),
             Assert((full & held) == 0, "a bank is committed or held, not both"),
+            Assert(((waits | runs) & ~(full | held)) == 0, "steps have banks"),
+            Assert(((waits | runs) & full & ~(state(feed, "kept") << compute.submodules.banks.bank)) == 0,
+                   "a step whose bank is still committed is kept"),
             Assert(((full | held) & ~self.complete) == 0, "a bank that is committed or held is complete"),
-            Assert(((full | expected) & ~self.unused) == 0, "a step that has not begun has not been computed"),
         ]
         issue = self.engine.compute.issue
         begins = state(issuer, "first_vector") & (state(issuer, "plane") == 0)
         hold = [state(banks, f"hold_{b}") for b in range(2)]
         for cycle, pending in enumerate(self.pending):
             left = Choice(hold)[pending.bank]
-            m.d.comb += Assert(~(pending.valid & pending.step) | (left + cycle == len(self.pending)),
+            m.d.comb += Assert(~(pending.valid & pending.step) | (left + cycle >= len(self.pending)),
                                "a bank is not free before its scale is taken over")
-        for bank in range(2):
-            again = full[bank] | expected[bank] | (in_issue[bank] & begins)
-            m.d.comb += Assert((hold[bank] == 0) | ~again, "a bank does not begin again before its scale is taken over")
         begun_now = issue.valid & issue.step & (issue.bank == running.bank)
         with m.If(busy):
-            m.d.comb += Assert(Mux(begins, self.unused.bit_select(running.bank, 1),
-                                   begun_now | (self.running == running.bank)), "the step being issued has begun")
+            m.d.comb += Assert(begins | begun_now | (self.running == running.bank), "the step being issued has begun")
 
 
 def _later(m, value, *, name):

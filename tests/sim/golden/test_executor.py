@@ -190,6 +190,28 @@ def test_gemm_strides_and_accumulate(zero_point):
     assert [(s.instruction, s.vectors) for s in execution.steps] == [(2, 3), (2, 3), (3, 3), (3, 3)]
 
 
+def test_a_kept_step_is_used_again():
+    """Vectors 0 and 1 of the last step by one GEMM, vector 2 by the next; the weights are loaded once."""
+    config = TINY
+    rng = np.random.default_rng(33)
+    lines = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+    weights = rng.integers(-15, 16, (2, config.columns, config.rows))
+    content = packed(config, *[Step.of_weights(w) for w in weights])
+    fields = {"act_vector_stride": 1, "act_signed": 1}
+    instructions = [
+        Instruction(Opcode.LOAD_ACTIVATIONS, {"address": 0x4000, "rows": 1, "row_beats": 8}, signal=(COMPUTE,)),
+        load_weights(config, content, steps=2),
+        Instruction(Opcode.GEMM, fields | {"steps": 2, "vectors": 2, "act_step_stride": 4, "keep": 1}, wait=(LOAD,)),
+        Instruction(Opcode.GEMM, fields | {"steps": 1, "vectors": 1, "act_line": 6, "acc_vector": 2},
+                    signal=(STORE,)),
+        store(config, 3)]
+    execution = run(config, instructions, (DATA, content), (0x4000, lines.tobytes()))
+    act = lines.view(np.int8).astype(int)
+    expected = [weights[0] @ act[v] + weights[1] @ act[4 + v] for v in range(2)] + [weights[1] @ act[6]]
+    assert [int32_at(execution.memory, OUT + 64 * v, 4).tolist() for v in range(3)] == [e.tolist() for e in expected]
+    assert execution.weight_beats == len(content) // config.bus_bytes
+
+
 def test_gemm_of_empty_steps_initialises_with_zero():
     content = packed(SMALL, step_of(SMALL, 0), step_of(SMALL, 0))
     instructions = [load_weights(SMALL, content, steps=2),

@@ -264,6 +264,7 @@ def gemm(draw: Draw) -> dict[str, int]:
         "acc_vector": draw(0, 2**16 - 1),
         "accumulate": draw(0, 1),
         "act_signed": draw(0, 1),
+        "keep": draw(0, 1),
         "zero_point": draw(0, 255),
     }
 

@@ -28,6 +28,8 @@ class Tiling:
     chunk : int
         Steps whose activations are in the buffer at once.
     tiles : list of (first vector, vectors, first output)
+        The last tile is small, because nothing hides the storing of its results, but not so small that computing a step
+        takes less time than loading one.
     """
 
     vectors: int
@@ -45,7 +47,18 @@ def tile(config: Config, layer: Layer, vectors: int) -> Tiling:
     per_tile = min(per_tile, config.act_lines // 2) if not whole else per_tile
     tiles = [(v, min(per_tile, vectors - v), n)
              for v in range(0, vectors, per_tile) for n in range(0, layer.outputs, config.out_cols)]
+    first, count, output = tiles[-1]
+    # So many take as long with a step of two planes as loading the step does.
+    least = max(1, 3 * config.columns // (2 * config.units_per_beat))
+    if not whole and count >= 2 * least:
+        tiles[-1:] = [(first, count - least, output), (first + count - least, least, output)]
     return Tiling(per_tile, steps, chunk, tiles)
+
+
+def split(count: int, parts: int) -> list[tuple[int, int]]:
+    """Cuts ``count`` vectors into at most ``parts`` runs of one size, the last maybe smaller: first vector, vectors."""
+    size = -(-count // parts)
+    return [(first, min(size, count - first)) for first in range(0, count, size)]
 
 
 def pack_weights(config: Config, layer: Layer) -> list[list[np.ndarray]]:
@@ -94,7 +107,8 @@ def lower(config: Config, layer: Layer, vectors: int) -> Program:
 
     Weights are streamed once per vector tile. Loads of the next tile run beside the computation of this one, and so
     does the store of the last: activations, accumulators and parameters are used in two halves each, guarded by
-    tokens.
+    tokens. The very first step begins when some vectors have come, and the very last one hands on its results by parts:
+    these GEMMs keep the weights for one another.
 
     Raises
     ------
@@ -114,8 +128,6 @@ def lower(config: Config, layer: Layer, vectors: int) -> Program:
     def aligned(size: int) -> int:
         return -(-size // bus) * bus
 
-    loads = (len(tiling.tiles) * -(-tiling.steps // tiling.chunk))
-    entry = memory.reserve((3 * loads + 2 * len(tiling.tiles)) * INSTRUCTION_BYTES)
     packed = pack_weights(config, layer)
     weights = [[memory.place(b"".join(s.tobytes() for s in steps[first:first + tiling.chunk]))
                 for first in range(0, tiling.steps, tiling.chunk)] for steps in packed]
@@ -130,6 +142,7 @@ def lower(config: Config, layer: Layer, vectors: int) -> Program:
     for instruction in instructions:
         for rule in illegal_fields(config, instruction):
             raise LayerError(f"the layer does not fit {config.name!r}: {rule}")
+    entry = memory.reserve(len(instructions) * INSTRUCTION_BYTES)
     return Program.assemble(config, instructions, entry=entry, segments=memory.segments, memory_bytes=memory.end,
                             inputs={"x": x}, outputs={"y": y}, writable=(y.address, y.address + y_bytes))
 
@@ -150,6 +163,32 @@ def _parameters(config: Config, layer: Layer) -> bytes:
     return table.tobytes()
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """What one tile computes of one chunk.
+
+    Attributes
+    ----------
+    tile, chunk : int
+    load : int
+        Number of the load of its activations.
+    new : bool
+        It is the first piece to use this load.
+    frees : bool
+        It is the last one, and another load waits for the buffer.
+    """
+
+    tile: int
+    chunk: int
+    load: int
+    new: bool
+    frees: bool
+
+
+#: Parts in which the first activations are loaded, and the last results are stored.
+FIRST_PARTS, LAST_PARTS = 8, 2
+
+
 @dataclass
 class _Emit:
     """Emits the instructions of a tiled layer."""
@@ -164,33 +203,50 @@ class _Emit:
     y: Tensor
 
     def program(self) -> list[Instruction]:
-        chunks = range(0, self.tiling.steps, self.tiling.chunk)
-        pieces = [(v, first) for v, _, _ in self.tiling.tiles for first in chunks]
-        loads = [i for i, piece in enumerate(pieces) if i == 0 or piece != pieces[i - 1]]
-        load_of = np.searchsorted(loads, np.arange(len(pieces)), side="right") - 1  # which load each piece uses
+        pieces = self._pieces()
         program = []
-        for t in range(len(self.tiling.tiles)):
-            program += self._load_parameters(t)
-            for c, first in enumerate(chunks):
-                use = t * len(chunks) + c
-                load = int(load_of[use])
-                new = loads[load] == use
-                last_use = use + 1 == len(pieces) or load_of[use + 1] != load
-                if new:
-                    program.append(self._load_activations(t, first, load))
-                program.append(self._load_weights(t, c))
-                program.append(self._gemm(t, c, first, load, new, frees=bool(last_use and load + 2 < len(loads))))
-            program.append(self._store(t))
+        for piece in pieces:
+            program += self._first_loads(piece) if piece is pieces[0] else self._loads(piece)
+            if piece.chunk == 0:
+                program += self._load_parameters(piece.tile)
+            program += self._compute(piece, first=piece is pieces[0], last=piece is pieces[-1])
         return program
+
+    def _pieces(self) -> list[_Piece]:
+        chunks = range(-(-self.tiling.steps // self.tiling.chunk))
+        places = [(t, c) for t in range(len(self.tiling.tiles)) for c in chunks]
+        wanted = [(*self.tiling.tiles[t][:2], c) for t, c in places]  # which activations
+        new = [i == 0 or wanted[i] != wanted[i - 1] for i in range(len(wanted))]
+        loads = np.cumsum(new) - 1
+        last_uses = [*new[1:], True]
+        return [_Piece(t, c, int(load), begins, bool(ends and load + 2 <= loads[-1]))
+                for (t, c), load, begins, ends in zip(places, loads, new, last_uses)]
 
     def _requantises(self) -> bool:
         return self.layer.requantisation is not None
 
-    def _steps(self, first: int) -> int:
-        return min(self.tiling.chunk, self.tiling.steps - first)
+    def _vectors(self, piece: _Piece) -> int:
+        return self.tiling.tiles[piece.tile][1]
+
+    def _first_step(self, piece: _Piece) -> int:
+        return piece.chunk * self.tiling.chunk
+
+    def _steps(self, piece: _Piece) -> int:
+        return min(self.tiling.chunk, self.tiling.steps - self._first_step(piece))
 
     def _half(self, number: int, of: int) -> int:
         return (number % 2) * (of // 2)
+
+    def _loads(self, piece: _Piece) -> list[Instruction]:
+        weights = self._load_weights(piece, 0, self._steps(piece))
+        return [weights, self._load_activations(piece, 0, self._vectors(piece))] if piece.new else [weights]
+
+    def _first_loads(self, piece: _Piece) -> list[Instruction]:
+        """The weights of the first step, then the vectors by parts, then the other weights."""
+        rest = self._steps(piece) - 1
+        return [self._load_weights(piece, 0, 1),
+                *(self._load_activations(piece, *part) for part in split(self._vectors(piece), FIRST_PARTS)),
+                *([self._load_weights(piece, 1, rest)] if rest else [])]
 
     def _load_parameters(self, t: int) -> list[Instruction]:
         if not self._requantises():
@@ -207,60 +263,92 @@ class _Emit:
         single = self.tiling.vectors * self.tiling.chunk > self.config.act_lines // 2
         return 0 if single else self._half(load, self.config.act_lines)
 
-    def _load_activations(self, t: int, first: int, load: int) -> Instruction:
+    def _load_activations(self, piece: _Piece, begin: int, count: int) -> Instruction:
+        """Vectors ``begin`` to ``begin + count`` of the tile."""
         config = self.config
-        vector, count, _ = self.tiling.tiles[t]
+        steps = self._steps(piece)
         line_beats = config.line_bytes // config.bus_bytes
-        offset = first * config.line_bytes
-        row_bytes = min(self.x.stride - offset, self._steps(first) * config.line_bytes)
+        offset = self._first_step(piece) * config.line_bytes
+        row_bytes = min(self.x.stride - offset, steps * config.line_bytes)
         row_beats = row_bytes // config.bus_bytes
-        buffer_stride = self._steps(first) * line_beats
+        buffer_stride = steps * line_beats
+        vector = self.tiling.tiles[piece.tile][0] + begin
         fields = {"address": self.x.address + vector * self.x.stride + offset,
-                  "buffer_beat": self._act_line(load) * line_beats}
+                  "buffer_beat": self._act_line(piece.load) * line_beats + begin * buffer_stride}
         if row_bytes == self.x.stride and row_beats == buffer_stride and row_beats * count < 1 << 16:
             fields |= {"rows": 1, "row_beats": row_beats * count}  # rows follow one another on both sides
         else:
             fields |= {"rows": count, "row_beats": row_beats, "stride": self.x.stride, "buffer_stride": buffer_stride}
         return Instruction(Opcode.LOAD_ACTIVATIONS, fields,
-                           wait=(Queue.COMPUTE,) if load >= 2 else (), signal=(Queue.COMPUTE,))
+                           wait=(Queue.COMPUTE,) if piece.load >= 2 else (), signal=(Queue.COMPUTE,))
 
-    def _load_weights(self, t: int, chunk: int) -> Instruction:
-        column_tile = self.tiling.tiles[t][2] // self.config.out_cols
-        first = chunk * self.tiling.chunk
-        steps = self._steps(first)
-        size = sum(len(s) for s in self.packed[column_tile][first:first + steps])
+    def _load_weights(self, piece: _Piece, begin: int, count: int) -> Instruction:
+        """Steps ``begin`` to ``begin + count`` of the chunk."""
+        column_tile = self.tiling.tiles[piece.tile][2] // self.config.out_cols
+        first = self._first_step(piece)
+        sizes = [len(step) for step in self.packed[column_tile][first:first + begin + count]]
         return Instruction(Opcode.LOAD_WEIGHTS, {
-            "address": self.weights[column_tile][chunk], "beats": size // self.config.bus_bytes, "steps": steps})
+            "address": self.weights[column_tile][piece.chunk] + sum(sizes[:begin]),
+            "beats": sum(sizes[begin:]) // self.config.bus_bytes, "steps": count})
 
-    def _gemm(self, t: int, chunk: int, first: int, load: int, new: bool, frees: bool) -> Instruction:
-        steps = self._steps(first)
-        begins, ends = chunk == 0, first + steps == self.tiling.steps
-        wait = [Queue.LOAD] if new else []
-        if begins and t >= 2:
-            wait.append(Queue.STORE)
-        signal = [Queue.LOAD] if frees else []
-        if ends:
-            signal.append(Queue.STORE)
+    def _cuts(self, piece: _Piece, first: bool, last: bool) -> list[tuple[int, int, list[tuple[int, int]]]]:
+        """Step, how many, and the runs of vectors that take them one after another. The program's first step is taken
+        as its vectors are loaded, the last one as its results are stored."""
+        steps, vectors = self._steps(piece), self._vectors(piece)
+        whole, loaded, stored = (split(vectors, parts) for parts in (1, FIRST_PARTS, LAST_PARTS))
+        if steps == 1:
+            return [(0, 1, loaded if first else stored if last else whole)]
+        cuts = [(0, 1, loaded)] if first else []
+        middle = steps - first - last
+        cuts += [(int(first), middle, whole)] if middle else []
+        return cuts + ([(steps - 1, 1, stored)] if last else [])
+
+    def _compute(self, piece: _Piece, *, first: bool, last: bool) -> list[Instruction]:
+        """The GEMMs of a piece and, if it ends the tile, the stores."""
+        steps, vectors = self._steps(piece), self._vectors(piece)
+        completes = self._first_step(piece) + steps == self.tiling.steps
+        program: list[Instruction] = []
+        for step, count, runs in self._cuts(piece, first, last):
+            for begin, size in runs:
+                begins = (step, begin) == (0, 0)
+                ends = (step + count, begin + size) == (steps, vectors)
+                stores = completes and (ends or (last and step + count == steps))
+                wait = [Queue.LOAD] if (begins and piece.new) or (first and step == 0) else []
+                wait += [Queue.STORE] if begins and piece.chunk == 0 and piece.tile >= 2 else []
+                signal = [Queue.LOAD] if ends and piece.frees else []
+                signal += [Queue.STORE] if stores else []
+                program.append(self._gemm(piece, step, count, begin, size, wait, signal))
+                if stores:
+                    program.append(self._store(piece.tile, *((begin, size) if last else (0, vectors))))
+        return program
+
+    def _gemm(self, piece: _Piece, step: int, count: int, begin: int, vectors: int, wait: list[Queue],
+              signal: list[Queue]) -> Instruction:
+        """Steps ``step`` to ``step + count`` of the chunk, vectors ``begin`` to ``begin + vectors`` of the tile."""
+        steps = self._steps(piece)
         return Instruction(Opcode.GEMM, {
-            "steps": steps,
-            "vectors": self.tiling.tiles[t][1],
-            "act_line": self._act_line(load),
+            "steps": count,
+            "vectors": vectors,
+            "act_line": self._act_line(piece.load) + begin * steps + step,
             "act_vector_stride": steps,
             "act_step_stride": 1,
-            "acc_vector": self._half(t, self.config.acc_vectors),
-            "accumulate": int(not begins),
+            "acc_vector": self._half(piece.tile, self.config.acc_vectors) + begin,
+            "accumulate": int(piece.chunk > 0 or step > 0),
             "act_signed": int(self.layer.act_signed),
             "zero_point": self.layer.zero_point & 0xFF,
+            "keep": int(begin + vectors < self._vectors(piece)),
         }, wait=tuple(wait), signal=tuple(signal))
 
-    def _store(self, t: int) -> Instruction:
-        vector, count, output = self.tiling.tiles[t]
+    def _store(self, t: int, begin: int, count: int) -> Instruction:
+        """Vectors ``begin`` to ``begin + count`` of a tile. The first store of a tile waits for its parameters."""
+        vector, _, output = self.tiling.tiles[t]
         fields = {
-            "address": self.y.address + vector * self.y.stride + output * np.dtype(self.y.dtype).itemsize,
+            "address": (self.y.address + (vector + begin) * self.y.stride
+                        + output * np.dtype(self.y.dtype).itemsize),
             "stride": self.y.stride,
             "vectors": count,
             "channels": min(self.config.out_cols, self.layer.outputs - output),
-            "acc_vector": self._half(t, self.config.acc_vectors),
+            "acc_vector": self._half(t, self.config.acc_vectors) + begin,
             "channel": (t % 2) * self.config.out_cols,
             "format": OutputFormat.INT32,
         }
@@ -268,7 +356,8 @@ class _Emit:
         signal = [Queue.COMPUTE] if t + 2 < len(self.tiling.tiles) else []
         if (r := self.layer.requantisation) is not None:
             fields |= {"format": r.output_format, "zero_point": r.zero_point, "low": r.low, "high": r.high}
-            wait.append(Queue.LOAD)
+            if begin == 0:
+                wait.append(Queue.LOAD)
             if signal:
                 signal.append(Queue.LOAD)
         return Instruction(Opcode.STORE, fields, wait=tuple(wait), signal=tuple(signal))

@@ -73,7 +73,7 @@ class Config:
     acc_vectors: int = _parameter(256, "vectors that the accumulators hold", "power of two, 2 to 4096")
     act_bytes: int = _parameter(65536, "activation buffer, bytes", "power of two, at least two lines of rows x grid_k")
     post_lanes: int = _parameter(16, "post-processing results per cycle", "power of two up to bus_bits / 32")
-    outstanding_reads: int = _parameter(4, "read bursts in flight per DMA channel", "power of two, 1 to 16")
+    outstanding_reads: int = _parameter(16, "read bursts in flight per DMA channel", "power of two, 1 to 16")
     prefetch_beats: int = _parameter(128, "bus words of weights that are fetched ahead",
                                      "power of two, at least one burst of 64")
     spare_cols: int = _parameter(1, "spare columns per macro", "0 to 4")

@@ -22,6 +22,7 @@ from .rtl.design import Source, generated
 from .rtl.harness import AXI_MEMORY, harness
 from .rtl.image import read_image, write_image
 from .rtl.run import new_directory, run
+from .rtl.stalls import Stalls
 from .rtl.tools import require_simulator
 
 BACKENDS = ("golden", "verilator", "icarus")
@@ -111,6 +112,8 @@ class Session:
         Threads of Verilator's simulation.
     read_latency : int
         Cycles from a read address to its first data.
+    stalls : Stalls
+        How late the memory is; never, by default.
 
     Raises
     ------
@@ -119,7 +122,8 @@ class Session:
     """
 
     def __init__(self, config: Config, backend: str = "golden", *, view: str = "simulation", design: Source = chip,
-                 waves: bool = False, public_all: bool = False, threads: int = 1, read_latency: int = 40):
+                 waves: bool = False, public_all: bool = False, threads: int = 1, read_latency: int = 40,
+                 stalls: Stalls | None = None):
         if backend not in BACKENDS:
             raise ValueError(f"the backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
         self.config = config
@@ -130,6 +134,7 @@ class Session:
         self.public_all = public_all
         self.threads = threads
         self.read_latency = read_latency
+        self.stalls = stalls or Stalls()
         #: Folder of the last run; it is kept if the run failed or wrote waves.
         self.directory: Path | None = None
 
@@ -202,7 +207,7 @@ class Session:
         }))
         low, high = program.writable[0] // bus, max(program.writable[0], program.writable[1] - 1) // bus
         plusargs = [f"+image={directory / 'image.hex'}", f"+dump={directory / 'dump.hex'}", f"+first={low}",
-                    f"+last={high}"]
+                    f"+last={high}", *self.stalls.plusargs]
         show = _bar(directory / "progress", lambda: execute(self.config, memory, program.entry, program.count))
         if progress:
             with show:

@@ -5,7 +5,6 @@ Adding one is adding an entry to :data:`BENCHES`; ``make sim`` and ``make waves`
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from amaranth.lib import wiring
 
@@ -19,6 +18,8 @@ from hdl.ipu.decode import Decode
 from hdl.ipu.registers import Registers
 from hdl.ipu.requantise import Requantise
 from sim.rtl import SIMULATORS, Build, Results, build, run
+from sim.rtl.design import generated
+from sim.rtl.harness import AXI_MEMORY, harness
 
 from .dma import Dma
 from .geometries import BARE, ODD, WIDE
@@ -43,6 +44,10 @@ class Bench:
         Run on Verilator only, being too large for Icarus.
     view : str
         Of the leaves.
+    memory_bytes : int
+        If not 0: the component is a chip, and the top is ``sim_top``, the chip with a memory of that size.
+    plusargs : tuple of str
+        Of the simulator.
     environment : dict
         Variables that the tests see.
     signals : dict of str to tuple of str
@@ -57,7 +62,8 @@ class Bench:
     configs: tuple[str | Config, ...]
     verilator_configs: tuple[str | Config, ...] = ()
     view: str = "generic"
-    extra_sources: tuple[Path, ...] = ()
+    memory_bytes: int = 0
+    plusargs: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     signals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     timeout: float = 900
@@ -70,10 +76,14 @@ class Bench:
     def run(self, config: Config, simulator: str, *, seed: int | None = None, waves: bool = False,
             testcase: str | None = None) -> tuple[Build, Results]:
         """Builds if need be, and runs. Raises what :func:`sim.rtl.build` and :func:`sim.rtl.run` raise."""
-        made = build(self.component, config, simulator=simulator, name=self.name, view=self.view, waves=waves,
-                     extra_sources=self.extra_sources)
-        return made, run(made, self.module, environment=self.environment, seed=seed, waves=waves, testcase=testcase,
-                         timeout=self.timeout)
+        if self.memory_bytes:
+            chip = generated(self.component, config, name="chip", view=self.view)
+            top = harness(chip, config, memory_bytes=self.memory_bytes)
+            made = build(top, config, simulator=simulator, waves=waves, extra_sources=[AXI_MEMORY])
+        else:
+            made = build(self.component, config, simulator=simulator, name=self.name, view=self.view, waves=waves)
+        return made, run(made, self.module, plusargs=self.plusargs, environment=self.environment, seed=seed,
+                         waves=waves, testcase=testcase, timeout=self.timeout)
 
 
 def _macro_leaf(config: Config) -> wiring.Component:
@@ -163,6 +173,11 @@ BENCHES: tuple[Bench, ...] = (
             "instructions": ("core.engine.decode.address", "core.engine.*_queue.level"),
             "tokens": ("core.engine.tokens.tokens_*",),
         }),
+    Bench(
+        name="soak", component=Chip, module="verif.tb_soak", view="simulation", configs=("small",),
+        memory_bytes=1 << 18,
+        plusargs=("+image=image.hex", "+dump=dump.hex", "+stall_chance=64", "+stall_longest=24"),
+        signals={"instructions": ("chip.core.engine.decode.address", "chip.core.engine.*_queue.level")}),
 )
 
 

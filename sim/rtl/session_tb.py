@@ -47,7 +47,7 @@ async def _wait(dut, max_cycles: int | None) -> bool:
 async def program(dut):
     job = json.loads(Path("job.json").read_text())
     csr = CsrBus(dut, test_config())
-    dut.dump.value = 0
+    dut.load.value = dut.dump.value = 0
     dut.rst.value = 1
     Clock(dut.clk, CYCLE_PS, unit="ps", impl="gpi").start()
     await ClockCycles(dut.clk, 4)

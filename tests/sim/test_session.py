@@ -9,6 +9,7 @@ from hdl.isa import Instruction, Opcode, OutputFormat, Queue
 from hdl.layouts import Step, pack_step
 from hdl.program import Program, ProgramError, Tensor
 from sim.rtl import SIMULATORS
+from sim.rtl.stalls import Stalls
 from sim.session import ChipMismatch, ProgramStopped, ProgramTimeout, Session
 
 from .rtl.toy_chip import toy_chip
@@ -41,6 +42,14 @@ def test_a_program_runs(simulator):
     assert result.cycles_per_second > 0
     assert not result.overflow
     assert not session.directory.exists()
+
+
+def test_stalls_take_time_and_change_nothing_else():
+    program, expected = toy_program()
+    quick, late = (Session(CONFIG, "verilator", design=toy_chip(CONFIG), stalls=stalls).run(program, INPUTS)
+                   for stalls in (None, Stalls(seed=1, chance=256, longest=8)))
+    assert (late.outputs["y"] == expected).all()
+    assert late.cycles > quick.cycles
 
 
 @pytest.mark.parametrize("simulator", SIMULATORS)

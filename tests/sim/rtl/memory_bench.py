@@ -6,33 +6,20 @@ from pathlib import Path
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly, RisingEdge, Timer
+from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge, Timer
 from cocotbext.axi import AxiBurstType, AxiBus, AxiMaster, AxiResp
 
 from sim.rtl import test_config
 from sim.rtl.image import read_image
 
+from .memory_pins import OUTPUTS, reset
+
 READ_LATENCY = int(os.environ["READ_LATENCY"])
 MEMORY_BYTES = int(os.environ["MEMORY_BYTES"])
-
-OUTPUTS = ("awready", "wready", "bid", "bresp", "bvalid", "arready", "rid", "rdata", "rresp", "rlast", "rvalid")
-
 
 def content() -> np.ndarray:
     """What the image that the bench was started with holds."""
     return read_image(Path(os.environ["IMAGE"]), test_config().bus_bytes, MEMORY_BYTES)
-
-
-async def reset(dut):
-    for handle in dut:
-        if handle._name == "dump" or (handle._name.startswith("drive_") and handle._name[6:] not in OUTPUTS):
-            handle.value = 0
-    dut.rst.value = 1
-    Clock(dut.clk, 1000, unit="ps").start()
-    await ClockCycles(dut.clk, 3)
-    await FallingEdge(dut.clk)
-    dut.rst.value = 0
 
 
 async def master(dut) -> AxiMaster:

@@ -74,10 +74,19 @@ def _pair(name: str, offset: int, access: Access, meaning: str, *, writable: int
 COUNTERS = {
     "CYCLES": "cycles from START to the end of the program",
     "ARRAY_BUSY": "cycles in which the array multiplied a plane",
-    "COMPUTE_WAIT": "cycles in which an instruction waited in the compute queue and the array did not work",
     "WEIGHT_BEATS": "bus words of weights that went into the array",
     "READ_BEATS": "bus words read",
     "WRITE_BEATS": "bus words written",
+    "LOAD_BUSY": "cycles in which a load got on",
+    "LOAD_TOKEN": "cycles in which a load waited for a token",
+    "LOAD_MEMORY": "cycles in which a load waited for the bus",
+    "LOAD_BUFFER": "cycles in which a load waited for the weight stream to have room",
+    "COMPUTE_BUSY": "cycles in which a GEMM got on",
+    "COMPUTE_TOKEN": "cycles in which a GEMM waited for a token and the array did not work",
+    "COMPUTE_MEMORY": "cycles in which a GEMM waited for weights and the array did not work",
+    "STORE_BUSY": "cycles in which a store got on",
+    "STORE_TOKEN": "cycles in which a store waited for a token",
+    "STORE_MEMORY": "cycles in which a store waited for the bus",
 }
 
 

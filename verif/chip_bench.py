@@ -13,6 +13,7 @@ from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 from hdl.chip import Chip
 from hdl.config import Config
 from hdl.csr import COUNTERS, Cause, register_map
+from hdl.isa import QUEUES
 from sim.golden.executor import Execution
 from sim.rtl import test_config
 
@@ -183,9 +184,17 @@ class ChipBench:
         assert self.rules.counts["r"] == expected["READ_BEATS"]
         assert self.rules.counts["w"] == expected["WRITE_BEATS"]
         assert outcome.counters["CYCLES"] >= max(execution.array_busy, execution.read_beats, execution.write_beats)
-        assert outcome.counters["COMPUTE_WAIT"] + execution.array_busy <= outcome.counters["CYCLES"]
+        for queue in QUEUES:
+            states = {name: value for name, value in outcome.counters.items() if name.startswith(f"{queue.name}_")}
+            assert sum(states.values()) <= outcome.counters["CYCLES"], f"one state at a time, not {states}"
+        assert outcome.counters["COMPUTE_BUSY"] >= execution.array_busy
+        assert outcome.counters["LOAD_BUSY"] >= self._words_loaded(image)
         assert (self.rules.reads_open, self.rules.writes_open) == (0, 0), "done with transfers under way"
         return execution
+
+    def _words_loaded(self, image: Image) -> int:
+        """Bus words that the load queue itself moves."""
+        return sum(run.beats for run in image.runs() if run.channel == "load")
 
     async def run_and_check(self, image: Image, **options: Any) -> tuple[Outcome, Execution]:
         outcome = await self.run(image, **options)

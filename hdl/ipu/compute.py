@@ -9,6 +9,7 @@ from ..cim.interfaces import issue_layout
 from ..cim.loader import plane_count_bits
 from ..config import Config, clog2
 from ..isa import QUEUES, Opcode, Queue
+from .activity import activity_layout
 from .banks import Banks
 from .decode import command_layout, fields_of
 from .tokens import token_signature
@@ -50,6 +51,8 @@ class StepFeed(wiring.Component):
         The next committed step.
     take : Out(1), skip : Out(1)
         The step is taken; it is skipped.
+    wants_token, wants_step : Out(1)
+        There is nothing to do before tokens, or the next step, have come.
     o_work : Out(stream)
     idle : Out(1)
     """
@@ -70,6 +73,8 @@ class StepFeed(wiring.Component):
             "bank_planes": In(plane_count_bits(config)),
             "take": Out(1),
             "skip": Out(1),
+            "wants_token": Out(1),
+            "wants_step": Out(1),
             "o_work": Out(stream.Signature(work_layout(config))),
             "idle": Out(1),
         })
@@ -95,6 +100,8 @@ class StepFeed(wiring.Component):
             self.o_work.valid.eq(held),
             self.o_work.payload.eq(work),
             self.idle.eq(~self.i_commands.valid & ~held),
+            self.wants_token.eq(~running & self.i_commands.valid & ~self.granted),
+            self.wants_step.eq(running & ~self.bank_ready),
         ]
         with m.If(self.o_work.ready):
             m.d.sync += held.eq(0)
@@ -231,8 +238,7 @@ class Compute(wiring.Component):
         To activation buffer and array, as in :class:`Issuer`.
     retired : In(1), retired_signal : In
         From the array.
-    waiting : Out(1)
-        There is an instruction, and nothing is issued.
+    activity : Out(activity_layout)
     idle : Out(1)
     """
 
@@ -257,7 +263,7 @@ class Compute(wiring.Component):
             "multiplies": Out(1),
             "retired": In(1),
             "retired_signal": In(len(QUEUES)),
-            "waiting": Out(1),
+            "activity": Out(activity_layout()),
             "idle": Out(1),
         })
 
@@ -287,7 +293,9 @@ class Compute(wiring.Component):
             self.bank_free.eq(banks.free),
             *(getattr(self, name).eq(getattr(issuer, name))
               for name in ("read", "line", "issue", "target", "act_signed", "zero_point", "multiplies")),
-            self.waiting.eq(~feed.idle & ~issuer.busy),
+            self.activity.token.eq(feed.wants_token & ~issuer.busy),
+            self.activity.memory.eq(feed.wants_step & ~issuer.busy),
+            self.activity.busy.eq(issuer.busy | ~(feed.idle | feed.wants_token | feed.wants_step)),
             self.idle.eq(feed.idle & ~issuer.busy & ~self.target.final & (in_flight == 0)),
         ]
         with m.If(issuer.busy | self.issue.valid | self.target.final):

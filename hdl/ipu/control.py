@@ -6,6 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import ADDR_BITS
 from ..csr import COUNTERS, Cause
+from ..isa import QUEUES
+from .activity import activity_layout
 from .engine import events_layout
 from .fault import fault_layout
 
@@ -156,10 +158,11 @@ class Control(wiring.Component):
         increments = {
             "CYCLES": 1,
             "ARRAY_BUSY": self.events.array_busy,
-            "COMPUTE_WAIT": self.events.compute_wait,
             "WEIGHT_BEATS": self.events.weight_beat,
             "READ_BEATS": self.read_beat,
             "WRITE_BEATS": self.write_beat,
+            **{f"{queue.name}_{state.upper()}": getattr(activity, state)
+               for queue, activity in zip(QUEUES, self.events.queues) for state, _ in activity_layout()},
         }
         with m.If(self.running):
             for counter, name in zip(self.counters, COUNTERS):

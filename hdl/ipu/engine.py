@@ -13,6 +13,7 @@ from ..cim.loader import Loader
 from ..config import ADDR_BITS, QUEUE_DEPTH, Config, clog2
 from ..isa import QUEUES, Queue
 from .activation_buffer import ActivationBuffer
+from .activity import activity_layout
 from .compute import Compute
 from .decode import Decode, command_layout
 from .fault import fault_layout
@@ -27,7 +28,8 @@ from .windows import windows_layout
 
 def events_layout() -> data.StructLayout:
     """What happens in a cycle, for counters and watchdog."""
-    return data.StructLayout({"array_busy": 1, "compute_wait": 1, "weight_beat": 1, "progress": 1})
+    return data.StructLayout({"array_busy": 1, "weight_beat": 1, "progress": 1,
+                              "queues": data.ArrayLayout(activity_layout(), len(QUEUES))})
 
 
 class Engine(wiring.Component):
@@ -184,7 +186,8 @@ class Engine(wiring.Component):
             self.finished.eq(idle.all()),
             weight_beat.eq(self.loader.i_words.valid & self.loader.i_words.ready),
             self.events.array_busy.eq(self.compute.multiplies),
-            self.events.compute_wait.eq(self.compute.waiting),
+            *(activity.eq(queue.activity)
+              for activity, queue in zip(self.events.queues, (self.load, self.compute, self.store))),
             self.events.weight_beat.eq(weight_beat),
             self.events.progress.eq(Cat(handshakes, weight_beat, self.compute.issue.valid).any()),
         ]

@@ -8,6 +8,7 @@ from ..axi import axi4
 from ..config import Config, clog2
 from ..isa import Opcode, Queue, parameter_entries
 from ..layouts import PARAMETER_BYTES
+from .activity import activity_layout
 from .decode import command_layout, fields_of
 from .fault import fault_layout
 from .reader import Reader
@@ -30,7 +31,7 @@ class Load(wiring.Component):
     o_weights : Out(stream)
     act_write, act_beat, parameter_write, parameter_beat : Out
         Buffer writes of ``word``, by bus word.
-    idle : Out(1)
+    activity : Out(activity_layout), idle : Out(1)
     """
 
     i_commands: stream.Interface
@@ -54,6 +55,7 @@ class Load(wiring.Component):
             "parameter_write": Out(1),
             "parameter_beat": Out(clog2(parameter_entries(config) * PARAMETER_BYTES // config.bus_bytes)),
             "word": Out(config.bus_bits),
+            "activity": Out(activity_layout()),
             "idle": Out(1),
             "fault": Out(fault_layout()),
         })
@@ -84,7 +86,11 @@ class Load(wiring.Component):
         is_acts = command.opcode == Opcode.LOAD_ACTIVATIONS
         with m.FSM():
             with m.State("WAIT"):
-                m.d.comb += self.idle.eq(~self.i_commands.valid)
+                m.d.comb += [
+                    self.idle.eq(~self.i_commands.valid),
+                    self.activity.token.eq(self.i_commands.valid & ~self.tokens.granted),
+                    self.activity.busy.eq(self.i_commands.valid & self.tokens.granted),
+                ]
                 with m.If(self.i_commands.valid & self.tokens.granted & ~self.halt):
                     m.d.comb += self.tokens.take.eq(1)
                     with m.If(command.opcode == Opcode.LOAD_WEIGHTS):
@@ -95,11 +101,14 @@ class Load(wiring.Component):
                             m.d.sync += rows_to_ask.eq(acts.rows)
                         m.next = "TRANSFER"
             with m.State("WEIGHTS"):
-                m.d.comb += self.o_weights.valid.eq(1)
+                m.d.comb += [self.o_weights.valid.eq(1), self.activity.busy.eq(self.o_weights.ready),
+                             self.activity.buffer.eq(~self.o_weights.ready)]
                 with m.If(self.o_weights.ready):
                     self._complete(m)
             with m.State("TRANSFER"):
-                m.d.comb += [writing.eq(1), reader.i_runs.valid.eq(rows_to_ask != 0)]
+                m.d.comb += [writing.eq(1), reader.i_runs.valid.eq(rows_to_ask != 0),
+                             self.activity.busy.eq(reader.o_words.valid),
+                             self.activity.memory.eq(~reader.o_words.valid)]
                 with m.If(is_acts):
                     m.d.comb += reader.i_runs.payload.beats.eq(acts.row_beats)
                 with m.Else():

@@ -1,6 +1,6 @@
 """The store queue: accumulators to memory, requantised or as they are."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -11,6 +11,7 @@ from ..csr import Cause
 from ..isa import Opcode, OutputFormat, Queue, parameter_entries
 from ..layouts import parameter_layout
 from ..verilog import once
+from .activity import activity_layout
 from .decode import command_layout, fields_of
 from .fault import fault_layout, raise_fault
 from .pack import Pack
@@ -34,7 +35,7 @@ class Store(wiring.Component):
         Accumulators, as in :class:`~hdl.cim.array.Array`.
     parameter_block : Out, parameters : In(ArrayLayout)
         Parameter memory, read with ``post_fetch``.
-    idle : Out(1)
+    activity : Out(activity_layout), idle : Out(1)
     """
 
     i_commands: stream.Interface
@@ -61,6 +62,7 @@ class Store(wiring.Component):
             "post_values": In(data.ArrayLayout(signed(ACC_BITS), config.post_lanes)),
             "parameter_block": Out(clog2(parameter_entries(config) // config.post_lanes)),
             "parameters": In(data.ArrayLayout(parameter_layout(), config.post_lanes)),
+            "activity": Out(activity_layout()),
             "idle": Out(1),
             "fault": Out(fault_layout()),
         })
@@ -98,23 +100,31 @@ class Store(wiring.Component):
             drained.eq(~writer.busy & ~writer.fault.valid),
         ]
         self.channels_left = channels
+        busy, token, memory = Signal(), Signal(), Signal()
+        m.d.comb += self.activity.eq(Cat(busy, token, memory))
         with m.FSM():
             with m.State("WAIT"):
-                m.d.comb += self.idle.eq(~self.i_commands.valid)
+                m.d.comb += [
+                    self.idle.eq(~self.i_commands.valid),
+                    token.eq(self.i_commands.valid & ~self.tokens.granted),
+                    busy.eq(self.i_commands.valid & self.tokens.granted),
+                ]
                 m.d.sync += [vectors.eq(store.vectors), address.eq(store.address),
                              self.post_vector.eq(store.acc_vector)]
                 with m.If(self.i_commands.valid & self.tokens.granted & ~self.halt):
                     m.d.comb += self.tokens.take.eq(1)
                     m.next = "RUN"
             with m.State("RUN"):
-                m.d.comb += writer.i_runs.valid.eq(1)
+                m.d.comb += [writer.i_runs.valid.eq(1), busy.eq(writer.i_runs.ready),
+                             memory.eq(~writer.i_runs.ready)]
                 m.d.sync += [channels.eq(store.channels), self.post_block.eq(0),
                              self.parameter_block.eq(store.channel >> clog2(config.post_lanes))]
                 with m.If(writer.i_runs.ready):
                     m.d.sync += address.eq(address + store.stride)
                     m.next = "ROW"
             with m.State("ROW"):
-                m.d.comb += self.block_valid.eq(self.room)
+                m.d.comb += [self.block_valid.eq(self.room), busy.eq(self.room),
+                             memory.eq(~self.room)]
                 with m.If(self.room):
                     m.d.sync += [channels.eq(channels - config.post_lanes), self.post_block.eq(self.post_block + 1),
                                  self.parameter_block.eq(self.parameter_block + 1)]
@@ -124,6 +134,7 @@ class Store(wiring.Component):
                         with m.If(vectors == 1):
                             m.next = "DRAIN"
             with m.State("DRAIN"):
+                m.d.comb += [busy.eq(drained), memory.eq(~drained)]
                 with m.If(drained):
                     m.d.comb += [self.i_commands.ready.eq(1),
                                  self.tokens.signal.eq(self.i_commands.payload.signal)]

@@ -28,8 +28,8 @@ class Tiling:
     chunk : int
         Steps whose activations are in the buffer at once.
     tiles : list of (first vector, vectors, first output)
-        The last tile is small, because nothing hides the storing of its results, but not so small that computing a step
-        takes less time than loading one.
+        If vectors are cut, the last tile is small, because nothing hides the storing of its results, but not so small
+        that computing a step takes less time than loading one.
     """
 
     vectors: int
@@ -48,7 +48,8 @@ def tile(config: Config, layer: Layer, vectors: int) -> Tiling:
     tiles = [(v, min(per_tile, vectors - v), n)
              for v in range(0, vectors, per_tile) for n in range(0, layer.outputs, config.out_cols)]
     first, count, output = tiles[-1]
-    # So many take as long with a step of two planes as loading the step does.
+    # So many take as long with a step of two planes as loading the step does. All vectors at once are not cut: they
+    # share one load, in a buffer that is not used in halves.
     least = max(1, 3 * config.columns // (2 * config.units_per_beat))
     if not whole and count >= 2 * least:
         tiles[-1:] = [(first, count - least, output), (first + count - least, least, output)]
@@ -105,10 +106,10 @@ class _Memory:
 def lower(config: Config, layer: Layer, vectors: int) -> Program:
     """The program that computes ``y = layer(x)``: input ``x`` [vectors, inputs], output ``y`` [vectors, outputs].
 
-    Weights are streamed once per vector tile. Loads of the next tile run beside the computation of this one, and so
-    does the store of the last: activations, accumulators and parameters are used in two halves each, guarded by
-    tokens. The very first step begins when some vectors have come, and the very last one hands on its results by parts:
-    these GEMMs keep the weights for one another.
+    Weights are streamed once per vector tile, those of the last tile twice if it is cut. Loads of the next tile run
+    beside the computation of this one, and so does the store of the last: activations, accumulators and parameters are
+    used in two halves each, guarded by tokens. The very first step begins when some vectors have come, and the very
+    last one hands on its results by parts: these GEMMs keep the weights for one another.
 
     Raises
     ------

@@ -16,7 +16,8 @@ def pytest_generate_tests(metafunc):
 def test_bench(bench, config, request, record_property):
     failure = ""
     try:
-        _, results = bench.run(config, request.config.getoption("sim"), seed=request.config.getoption("seed"))
+        made = bench.build(config, request.config.getoption("sim"))
+        results = bench.run(made, seed=request.config.getoption("seed"))
     except SimulationFailed as error:
         results, failure = error.results, str(error)
     record_property("cocotb_passed", len(results.passed))

@@ -54,6 +54,6 @@ def test_cases_of_a_simulator(toy_bench):
 
 
 def test_a_bench_runs(toy_bench):
-    made, results = toy_bench.run(toy_bench.configurations("icarus")[0], "icarus", seed=4)
+    made = toy_bench.build(toy_bench.configurations("icarus")[0], "icarus")
     assert made.simulator == "icarus"
-    assert results.passed == ("adds", "knows_the_configuration")
+    assert toy_bench.run(made, seed=4).passed == ("adds", "knows_the_configuration")

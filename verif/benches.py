@@ -5,6 +5,7 @@ Adding one is adding an entry to :data:`BENCHES`; ``make sim`` and ``make waves`
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from amaranth.lib import wiring
 
@@ -20,6 +21,7 @@ from hdl.ipu.requantise import Requantise
 from sim.rtl import SIMULATORS, Build, Results, build, run
 from sim.rtl.design import generated
 from sim.rtl.harness import AXI_MEMORY, harness
+from sim.rtl.run import DEFAULT_SEED
 
 from .dma import Dma
 from .geometries import BARE, ODD, WIDE
@@ -73,17 +75,20 @@ class Bench:
         chosen = self.configs + (self.verilator_configs if simulator == "verilator" else ())
         return [CONFIGS[c] if isinstance(c, str) else c for c in chosen]
 
-    def run(self, config: Config, simulator: str, *, seed: int | None = None, waves: bool = False,
-            testcase: str | None = None) -> tuple[Build, Results]:
-        """Builds if need be, and runs. Raises what :func:`sim.rtl.build` and :func:`sim.rtl.run` raise."""
-        if self.memory_bytes:
-            chip = generated(self.component, config, name="chip", view=self.view)
-            top = harness(chip, config, memory_bytes=self.memory_bytes)
-            made = build(top, config, simulator=simulator, waves=waves, extra_sources=[AXI_MEMORY])
-        else:
-            made = build(self.component, config, simulator=simulator, name=self.name, view=self.view, waves=waves)
-        return made, run(made, self.module, plusargs=self.plusargs, environment=self.environment, seed=seed,
-                         waves=waves, testcase=testcase, timeout=self.timeout)
+    def build(self, config: Config, simulator: str, *, waves: bool = False) -> Build:
+        """Builds if need be. Raises what :func:`sim.rtl.build` raises."""
+        if not self.memory_bytes:
+            return build(self.component, config, simulator=simulator, name=self.name, view=self.view, waves=waves)
+        chip = generated(self.component, config, name="chip", view=self.view)
+        top = harness(chip, config, memory_bytes=self.memory_bytes)
+        return build(top, config, simulator=simulator, waves=waves, extra_sources=[AXI_MEMORY])
+
+    def run(self, made: Build, *, seed: int | None = None, waves: bool = False, testcase: str | None = None,
+            directory: Path | None = None) -> Results:
+        """Runs what :meth:`build` has made. Raises what :func:`sim.rtl.run` raises."""
+        stalls = [f"+stall_seed={DEFAULT_SEED if seed is None else seed}"] if self.memory_bytes else []
+        return run(made, self.module, plusargs=[*self.plusargs, *stalls], environment=self.environment, seed=seed,
+                   waves=waves, testcase=testcase, directory=directory, timeout=self.timeout)
 
 
 def _macro_leaf(config: Config) -> wiring.Component:

@@ -128,8 +128,9 @@ def directed(config: Config) -> list[tuple[Opcode, dict[str, int], str]]:
               (gemm, {"act_line": lines, "act_vector_stride": 0}, "act_line"),
               (gemm, {"act_line": 0, "steps": top, "act_step_stride": top}, "act_line"),
               (gemm, {"act_line": (1 << 32) - 1}, "act_line"), (gemm, {"steps": top}, ""),
-              (gemm, {"steps": 1, "act_step_stride": top}, ""), (gemm, {"accumulate": 1, "act_signed": 1}, "")]
-    found += [(gemm, {"padding": 1 << bit}, "padding") for bit in range(6)]
+              (gemm, {"steps": 1, "act_step_stride": top}, ""), (gemm, {"accumulate": 1, "act_signed": 1}, ""),
+              (gemm, {"keep": 1}, "")]
+    found += [(gemm, {"padding": 1 << bit}, "padding") for bit in range(FIELDS[gemm]["padding"].bits)]
     found += [(store, {"stride": 1 << bit}, "stride") for bit in range((bus - 1).bit_length())]
     found += [(store, {"stride": (1 << 32) - bus}, ""), (store, {"vectors": 0}, "vectors"),
               (store, {"channels": 0}, "channels"),

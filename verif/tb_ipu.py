@@ -78,7 +78,7 @@ class IpuBench:
         await RisingEdge(self.dut.clk)
         now = int(self.dut.events.value)
         for name, field in self._layout:
-            if now >> field.offset & 1:
+            if field.width == 1 and now >> field.offset & 1:
                 self.events[name].append(self.cycle)
         self.overflow |= self.dut.overflow.value == 1
         seen = self._layout.from_bits(now)

@@ -6,7 +6,7 @@ import shutil
 import sys
 
 from hdl.config import configuration
-from sim.rtl import SIMULATORS, BuildFailed, MissingTool, SimulationFailed, build, run
+from sim.rtl import SIMULATORS, BuildFailed, MissingTool, SimulationFailed
 from sim.rtl.paths import build_root
 from sim.rtl.waves import write_gtkw
 
@@ -24,13 +24,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         chosen, config = bench(options.bench), configuration(options.config)
-        made = build(chosen.component, config, simulator=options.sim, name=chosen.name, view=chosen.view, waves=True,
-                     extra_sources=chosen.extra_sources)
+        made = chosen.build(config, options.sim, waves=True)
         directory = build_root() / "waves" / made.name
         shutil.rmtree(directory, ignore_errors=True)
         try:
-            results = run(made, chosen.module, environment=chosen.environment, seed=options.seed, waves=True,
-                          testcase=options.testcase, directory=directory, timeout=chosen.timeout)
+            results = chosen.run(made, seed=options.seed, waves=True, testcase=options.testcase, directory=directory)
         except SimulationFailed as failed:
             print(failed, file=sys.stderr)
             results = failed.results

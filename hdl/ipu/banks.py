@@ -12,6 +12,8 @@ from ..config import Config
 class Banks(wiring.Component):
     """A bank is free, committed by the loader, or held by the array; loader and array each take the banks in turn.
 
+    A step that an instruction keeps for the next one is computed while its bank is still committed.
+
     After the array has released a bank, the bank becomes free, but not before the first vector of its step has reached
     the accumulator, where the columns take over scale and negation constant.
 

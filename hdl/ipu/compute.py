@@ -40,8 +40,8 @@ class StepFeed(wiring.Component):
     with one (empty) plane per vector, which writes zeros. An instruction whose last step is skipped ends with work of
     no vectors.
 
-    A step that an instruction keeps is not taken; the next instruction finds it again. It is not skipped then, so that
-    the bank is given back in order, after everything that was issued from it.
+    A step that an instruction keeps is not taken; the next instruction finds it again. If planes were issued from it,
+    it is not skipped then, so that the bank is given back in order, after everything that was issued from it.
 
     Members
     -------
@@ -89,7 +89,7 @@ class StepFeed(wiring.Component):
         fresh = Signal()
         work = Signal(work_layout(self.config))
         held = Signal()
-        kept = Signal()
+        kept = Signal()  # the step at hand has been issued from before
         last, keep, must_run, room = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             self.wait.eq(command.wait),

@@ -1,6 +1,6 @@
 """The store queue: accumulators to memory, requantised or as they are."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -101,7 +101,7 @@ class Store(wiring.Component):
         ]
         self.channels_left = channels
         busy, token, memory = Signal(), Signal(), Signal()
-        m.d.comb += self.activity.eq(Cat(busy, token, memory))
+        m.d.comb += [self.activity.busy.eq(busy), self.activity.token.eq(token), self.activity.memory.eq(memory)]
         with m.FSM():
             with m.State("WAIT"):
                 m.d.comb += [

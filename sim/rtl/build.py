@@ -115,7 +115,7 @@ def build(source: Source, config: Config, *, simulator: str = "verilator", name:
     verilator = find_verilator() if simulator == "verilator" else None
     options = _verilator_options(verilator, waves_format, public_all, threads) if verilator else {}
     texts = {path.name: path.read_text() for path in extra_sources}
-    key = _digest(design.text, sorted(design.ports.items()), texts, options, waves_format, simulator, _tools(simulator))
+    key = _digest(_compiled(design, simulator), sorted(design.ports.items()), texts, options, waves_format, simulator, _tools(simulator))
     directory = build_root() / "rtl" / f"{design.name}-{config.name}-{simulator}-{key}"
     result = Build(design, config, simulator, directory, waves_format, False)
     done = directory / "complete"
@@ -162,7 +162,7 @@ def _compile(build: Build, texts: dict[str, str], options: dict[str, list[str]],
     directory = build.directory
     directory.mkdir(parents=True)
     top = directory / f"{build.design.name}.v"
-    top.write_text(_started(build.design.text) if build.simulator == "icarus" else build.design.text)
+    top.write_text(_compiled(build.design, build.simulator))
     sources = []
     if verilator and not public_all:
         # Verilator wants its control files before the last source.
@@ -199,6 +199,11 @@ def _compile(build: Build, texts: dict[str, str], options: dict[str, list[str]],
 
 #: A variable with its initial value, as Yosys declares it.
 _INITIALISED = re.compile(r"^( *reg (?:\[\d+:\d+\] )?(\\\S+ |\w+) *)= ([^;]+);$", re.M)
+
+
+def _compiled(design: Generated, simulator: str) -> str:
+    """The text that a simulator gets."""
+    return _started(design.text) if simulator == "icarus" else design.text
 
 
 def _started(text: str) -> str:

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 
-from compiler.gemm import lower
+from compiler.gemm import lower, tile
 from compiler.layer import Layer, LayerError, Requantisation
 from hdl.config import Config, configuration
 from hdl.csr import Cause
-from hdl.isa import OutputFormat
+from hdl.isa import Opcode, OutputFormat, Queue
 from sim.golden.executor import execute
 from sim.golden.post import requantise
 
@@ -64,14 +64,49 @@ def test_8_bit_results_are_those_of_the_contract(name, vectors, inputs, outputs,
     assert np.array_equal(run(config, layer, x), want)
 
 
-def test_tokens_are_complete():
+TOKEN_CASES = [("tiny", 8, 30, 4), ("tiny", 1, 8, 4), ("small", 60, 700, 70), ("small", 3, 20, 40),
+               ("ulx3s", 64, 130, 64), ("edge", 256, 600, 130), ("edge", 140, 100, 100)]
+
+
+def token_case(name: str, vectors: int, inputs: int, outputs: int) -> tuple[Config, Layer]:
+    config = configuration(name)
+    requantisation = Requantisation(np.zeros(outputs, np.int32), np.full(outputs, 1e-4, np.float32))
+    return config, layer_of(config, np.random.default_rng(1), outputs, inputs, requantisation=requantisation)
+
+
+@pytest.mark.parametrize("case", TOKEN_CASES, ids=str)
+def test_tokens_are_complete(case):
     """A missing token shows as results that depend on the order in which the model serves the queues."""
-    config, rng = configuration("small"), np.random.default_rng(1)
-    requantisation = Requantisation(np.zeros(70, np.int32), np.full(70, 1e-4, np.float32))
-    layer = layer_of(config, rng, 70, 700, requantisation=requantisation)
-    x = rng.integers(-128, 128, (60, 700)).astype(np.int8)
-    results = [run(config, layer, x, seed) for seed in range(8)]
+    config, layer = token_case(*case)
+    x = np.random.default_rng(2).integers(-128, 128, (case[1], case[2])).astype(np.int8)
+    results = [run(config, layer, x, seed) for seed in range(4)]
     assert all(np.array_equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("case", TOKEN_CASES, ids=str)
+def test_tokens_come_in_program_order(case):
+    """Each wait has its own signal, of an instruction before: queues of any length cannot block one another."""
+    config, layer = token_case(*case)
+    program = lower(config, layer, case[1])
+    given: dict[tuple[Queue, Queue], int] = {}
+    for instruction in program.instructions:
+        for source in instruction.wait:
+            pair = source, instruction.queue
+            assert given.get(pair, 0) > 0, f"{instruction} waits for a later one"
+            given[pair] -= 1
+        for target in instruction.signal:
+            given[instruction.queue, target] = given.get((instruction.queue, target), 0) + 1
+    assert not any(given.values()), f"tokens are left: {given}"
+
+
+def test_the_first_and_the_last_step_are_taken_by_parts():
+    config, layer = token_case("edge", 256, 600, 130)
+    tiling = tile(config, layer, 256)
+    least = 3 * config.columns // (2 * config.units_per_beat)
+    assert tiling.tiles[-1] == (256 - least, least, 128)
+    gemms = [i for i in lower(config, layer, 256).instructions if i.opcode == Opcode.GEMM]
+    assert [i["keep"] for i in gemms[:9]] == [1] * 7 + [0, 0]
+    assert [(i["steps"], i["vectors"], i["keep"]) for i in gemms[-2:]] == [(1, least // 2, 1), (1, least // 2, 0)]
 
 
 @pytest.mark.parametrize(("fields", "message"), [

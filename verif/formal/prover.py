@@ -59,9 +59,9 @@ class Model:
     smt2: Path
     messages: dict[str, str]
 
-    def bounded(self, depth: int, *, unconstrained: bool = False) -> Verdict:
-        """Checks the first ``depth`` cycles; with ``unconstrained`` from any state, not only from that at time 0."""
-        return self._check("bounded", depth, "-t", str(depth), *(["--noinit"] if unconstrained else []))
+    def bounded(self, depth: int) -> Verdict:
+        """Checks the first ``depth`` cycles."""
+        return self._check("bounded", depth, "-t", str(depth))
 
     def induction(self, depth: int) -> Verdict:
         """Checks that ``depth`` cycles without a broken assertion are followed by another one.

@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 
 #: Bumped whenever a format that programs depend on changes (packed steps, instructions, registers).
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 #: Magnitude of an activation lane: 9 bits, signed. int8, uint8 and either minus a zero point fit.
 ACT_BITS = 9
@@ -106,8 +106,8 @@ class Config:
                 "post_lanes", f"a power of two up to bus_bits / {ACC_BITS} = {self.bus_bits // ACC_BITS}")
         require(is_power_of_two(self.prefetch_beats) and self.prefetch_beats >= MAX_BURST_BEATS,
                 "prefetch_beats", f"a power of two of at least {MAX_BURST_BEATS}")
-        require(is_power_of_two(self.act_bytes) and 2 * self.line_bytes <= self.act_bytes <= 1 << 24,
-                "act_bytes", f"a power of two from 2 x rows x grid_k = {2 * self.line_bytes} to {1 << 24}")
+        require(is_power_of_two(self.act_bytes) and 2 * self.line_bytes <= self.act_bytes <= 1 << 22,
+                "act_bytes", f"a power of two from 2 x rows x grid_k = {2 * self.line_bytes} to {1 << 22}")
 
     def _check_fit(self):
         if not self.rows <= self.bus_bits <= 8 * self.rows:

@@ -3,7 +3,16 @@
 Every instruction begins with the same eight bytes: opcode, and the dependency tokens. There is a token counter for each
 ordered pair of queues. An instruction starts when it can take one token from each queue named in ``wait``, and gives
 one token to each queue named in ``signal`` when it has completed; bit ``i`` names queue ``i``. Queues run at once and
-are ordered only by tokens; the instructions of one queue run in program order.
+are ordered only by tokens; the instructions of one queue start and complete in program order, but the next one may
+start before the one before has completed. STORE gives tokens to the queues named in its ``release`` as well, as soon as
+it has read what it needs from the chip.
+
+A GEMM walks a *window* over the activation buffer. Positions are a column ``x`` and a row ``y``, both in bytes, so that
+the byte at (x, y) is at buffer address ``act_address + x + y``, modulo the buffer; it is padding unless
+``0 <= x < x_end`` and ``0 <= y < y_end``. The window of vector ``i`` in row ``r`` of vectors is at
+``(x + i * x_stride, y + r * y_stride)``; it is a list of bytes: for each of ``tap_rows`` rows of taps, for each of its
+``taps`` taps, ``tap_bytes`` consecutive bytes. Step ``s`` takes ``line_bytes`` of that list, from
+``s * line_bytes`` after the first byte on; what is beyond its end is padding. A matrix product is a window of one tap.
 """
 
 import enum
@@ -33,8 +42,10 @@ class Opcode(enum.IntEnum):
     LOAD_WEIGHTS = 0x01
     LOAD_ACTIVATIONS = 0x02
     LOAD_PARAMETERS = 0x03
+    LOAD_TABLE = 0x04
     GEMM = 0x10
     STORE = 0x20
+    STORE_COUNTERS = 0x21
 
 
 class OutputFormat(enum.IntEnum):
@@ -58,6 +69,12 @@ HEAD = {
     "signal": Field(8, "queues to give one token to when complete"),
 }
 
+#: Entries of a lookup table, one byte each, and how many tables there are.
+TABLE_ENTRIES, TABLES = 256, 2
+
+#: Positions in the activation buffer are signed and wrap around.
+POSITION_BITS = 24
+
 #: Fields that follow the head, at byte 8, by opcode. What they leave of the record must be zero.
 FIELDS: dict[Opcode, dict[str, Field]] = {
     Opcode.LOAD_WEIGHTS: {
@@ -66,43 +83,77 @@ FIELDS: dict[Opcode, dict[str, Field]] = {
         "steps": Field(32, "consecutive steps, at least 1"),
     },
     Opcode.LOAD_ACTIVATIONS: {
-        "address": Field(64, "first byte; a multiple of the bus width"),
-        "stride": Field(32, "bytes from one row to the next in memory; a multiple of the bus width"),
-        "rows": Field(16, "rows to load, at least 1"),
-        "row_beats": Field(16, "bus words per row, at least 1"),
-        "buffer_beat": Field(32, "first bus word of the activation buffer to write"),
-        "buffer_stride": Field(32, "bus words from one row to the next in the buffer"),
+        "address": Field(64, "first byte"),
+        "row_bytes": Field(24, "bytes per row, at least 1"),
+        "rows": Field(16, "rows per block, at least 1"),
+        "stride": Field(32, "bytes from one row to the next in memory"),
+        "blocks": Field(16, "blocks of rows, at least 1"),
+        "block_stride": Field(32, "bytes from one block to the next in memory"),
+        "buffer_address": Field(24, "first byte of the activation buffer to write"),
+        "buffer_stride": Field(24, "bytes from one row to the next in the buffer"),
+        "buffer_block_stride": Field(24, "bytes from one block to the next in the buffer"),
     },
     Opcode.LOAD_PARAMETERS: {
         "address": Field(64, "first byte; a multiple of the bus width"),
         "channels": Field(16, "channels to load; whole bus words of 8-byte parameters"),
         "channel": Field(16, "first entry of the parameter memory to write; starts a bus word"),
     },
+    Opcode.LOAD_TABLE: {
+        "address": Field(64, f"first of {TABLE_ENTRIES} bytes; a multiple of the bus width"),
+        "table": Field(8, "which table to write, 1 or 2"),
+    },
     Opcode.GEMM: {
-        "steps": Field(16, "steps to consume: the K loop, at least 1"),
-        "vectors": Field(16, "vectors per step, at least 1"),
-        "act_line": Field(32, "activation buffer line of the first vector's first step"),
-        "act_vector_stride": Field(16, "lines from one vector to the next"),
-        "act_step_stride": Field(16, "lines from one step to the next"),
+        "steps": Field(16, "steps to consume: lines of the window, at least 1"),
+        "vectors": Field(16, "vectors per row of vectors, at least 1"),
+        "vector_rows": Field(16, "rows of vectors, at least 1"),
         "acc_vector": Field(16, "first accumulator vector"),
+        "act_address": Field(24, "activation buffer address of x = y = 0"),
+        "x": Field(POSITION_BITS, "column, in bytes, of the first vector's window", signed=True),
+        "y": Field(POSITION_BITS, "row, in bytes, of the first vector's window", signed=True),
+        "x_stride": Field(POSITION_BITS, "from one vector to the next", signed=True),
+        "y_stride": Field(POSITION_BITS, "from one row of vectors to the next", signed=True),
+        "x_end": Field(24, "columns from here on, and negative ones, are padding"),
+        "y_end": Field(24, "rows from here on, and negative ones, are padding"),
+        "tap_bytes": Field(24, "consecutive bytes of a tap, at least 1"),
+        "taps": Field(8, "taps per row of taps, at least 1"),
+        "tap_rows": Field(8, "rows of taps, at least 1"),
+        "tap_x_stride": Field(POSITION_BITS, "from one tap to the next", signed=True),
+        "tap_y_stride": Field(POSITION_BITS, "from one row of taps to the next", signed=True),
+        "first_tap": Field(8, "tap of the first row with which the first line begins"),
+        "first_x": Field(POSITION_BITS, "column of that tap in the window", signed=True),
+        "first_byte": Field(24, "byte of that tap with which the first line begins"),
         "accumulate": Field(1, "1: add to the accumulators; 0: start from zero"),
+        "maximum": Field(1, "1: accumulators take the larger value instead of the sum"),
         "act_signed": Field(1, "activations are int8 (1) or uint8 (0)"),
         "keep": Field(1, "1: the weights of the last step stay, and the next GEMM begins with them"),
-        "padding": Field(5, "zero"),
-        "zero_point": Field(8, "subtracted from each activation; of the activations' type"),
+        "padding": Field(4, "zero"),
+        "zero_point": Field(8, "subtracted from each activation, and the value of padding; of the activations' type"),
     },
     Opcode.STORE: {
-        "address": Field(64, "first byte written; a multiple of the bus width"),
-        "stride": Field(32, "bytes from one vector to the next; a multiple of the bus width"),
-        "vectors": Field(16, "vectors to store, at least 1"),
-        "channels": Field(16, "results per vector, from output channel 0 of the step on"),
+        "address": Field(64, "first byte written"),
+        "vectors": Field(16, "vectors per row of vectors, at least 1"),
+        "vector_rows": Field(16, "rows of vectors, at least 1"),
+        "stride": Field(32, "bytes from one vector to the next"),
+        "row_stride": Field(32, "bytes from one row of vectors to the next"),
         "acc_vector": Field(16, "first accumulator vector"),
+        "channels": Field(16, "results per vector, from output channel 0 of the step on"),
         "channel": Field(16, "parameter memory entry of the first result"),
-        "format": Field(8, "0 int32 (accumulator as it is), 1 int8, 2 uint8"),
-        "padding": Field(8, "zero"),
+        "format": Field(4, "0 int32 (accumulator as it is), 1 int8, 2 uint8"),
+        "table": Field(4, "0: none; 1 or 2: 8-bit results are looked up in this table"),
+        "residual": Field(4, "0: none; 1 int8 or 2 uint8: added to 8-bit results before rounding"),
+        "padding": Field(4, "zero"),
+        "release": Field(8, "queues to give one token to when accumulators, parameters and table have been read"),
         "zero_point": Field(16, "added after rounding", signed=True),
         "low": Field(16, "smallest result, within the format", signed=True),
         "high": Field(16, "largest result, within the format", signed=True),
+        "residual_address": Field(64, "first byte of the residual"),
+        "residual_stride": Field(32, "bytes from one vector of the residual to the next"),
+        "residual_row_stride": Field(32, "bytes from one row of vectors of the residual to the next"),
+        "residual_multiplier": Field(32, "binary32 by which a residual is multiplied; below 2^64"),
+        "residual_zero_point": Field(8, "subtracted from the residual; of its type"),
+    },
+    Opcode.STORE_COUNTERS: {
+        "address": Field(64, "first byte written: 64-bit counters, in the order of their registers"),
     },
 }
 
@@ -111,8 +162,10 @@ QUEUE_OF = {
     Opcode.LOAD_WEIGHTS: Queue.LOAD,
     Opcode.LOAD_ACTIVATIONS: Queue.LOAD,
     Opcode.LOAD_PARAMETERS: Queue.LOAD,
+    Opcode.LOAD_TABLE: Queue.LOAD,
     Opcode.GEMM: Queue.COMPUTE,
     Opcode.STORE: Queue.STORE,
+    Opcode.STORE_COUNTERS: Queue.STORE,
 }
 
 
@@ -178,6 +231,11 @@ class Instruction:
     def queue(self) -> Queue:
         return QUEUE_OF[self.opcode]
 
+    @property
+    def release(self) -> int:
+        """Queues that get a token when the instruction has read what it needs from the chip, as a mask."""
+        return self["release"]
+
     def encode(self) -> bytes:
         """The 64 bytes."""
         head = {"opcode": self.opcode, "wait": sum(1 << q for q in self.wait),
@@ -213,6 +271,13 @@ class Instruction:
                    tuple(q for q in QUEUES if head.wait >> q & 1), tuple(q for q in QUEUES if head.signal >> q & 1))
 
 
+#: Instructions whose data begin at a multiple of the bus width.
+ALIGNED = (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_TABLE)
+
+#: First exponent field of a residual multiplier that is refused: a residual then never overflows a binary32.
+RESIDUAL_EXPONENT_END = 127 + 64
+
+
 def format_range(output_format: OutputFormat) -> tuple[int, int]:
     """Smallest and largest result of an 8-bit output format."""
     return {OutputFormat.INT8: (-128, 127), OutputFormat.UINT8: (0, 255)}[output_format]
@@ -236,46 +301,59 @@ def illegal_fields(config: Config, instruction: Instruction) -> list[str]:
 
     f = instruction
     bus = config.bus_bytes
-    if "address" in FIELDS[f.opcode]:
-        require(f["address"] % bus == 0 and f["address"] < 1 << ADDR_BITS, "address",
-                f"a multiple of {bus} below 2^{ADDR_BITS}")
+
+    def counts(*names: str):
+        for name in names:
+            require(f[name] > 0, name, "at least 1")
+
+    if f.opcode in ALIGNED:
+        require(f["address"] % bus == 0, "address", f"a multiple of {bus}")
+    for name in ("address", "residual_address"):
+        require(f[name] < 1 << ADDR_BITS, name, f"below 2^{ADDR_BITS}")
     match f.opcode:
         case Opcode.LOAD_WEIGHTS:
-            require(f["steps"] > 0, "steps", "at least 1")
-            require(f["beats"] > 0, "beats", "at least 1")
+            counts("steps", "beats")
         case Opcode.LOAD_ACTIVATIONS:
-            require(f["stride"] % bus == 0, "stride", f"a multiple of {bus}")
-            require(f["rows"] > 0, "rows", "at least 1")
-            require(f["row_beats"] > 0, "row_beats", "at least 1")
-            last = f["buffer_beat"] + (f["rows"] - 1) * f["buffer_stride"] + f["row_beats"]
-            require(last <= config.act_bytes // bus, "buffer_beat",
-                    f"such that the last row ends in the buffer's {config.act_bytes // bus} bus words")
+            counts("row_bytes", "rows", "blocks")
+            end = (f["buffer_address"] + (f["rows"] - 1) * f["buffer_stride"]
+                   + (f["blocks"] - 1) * f["buffer_block_stride"] + f["row_bytes"])
+            require(end <= config.act_bytes, "buffer_address",
+                    f"such that the last row ends in the buffer's {config.act_bytes} bytes")
         case Opcode.LOAD_PARAMETERS:
             per_beat = 8 * bus // 64
             require(f["channels"] > 0 and f["channels"] % per_beat == 0, "channels", f"a multiple of {per_beat}, not 0")
             require(f["channel"] % per_beat == 0, "channel", f"a multiple of {per_beat}")
             require(f["channel"] + f["channels"] <= parameter_entries(config), "channel",
                     f"such that the last is below {parameter_entries(config)}")
+        case Opcode.LOAD_TABLE:
+            require(1 <= f["table"] <= TABLES, "table", f"from 1 to {TABLES}")
         case Opcode.GEMM:
-            require(f["steps"] > 0, "steps", "at least 1")
-            require(f["vectors"] > 0, "vectors", "at least 1")
-            require(f["acc_vector"] + f["vectors"] <= config.acc_vectors, "acc_vector",
+            counts("steps", "vectors", "vector_rows", "tap_bytes", "taps", "tap_rows")
+            require(f["acc_vector"] + f["vectors"] * f["vector_rows"] <= config.acc_vectors, "acc_vector",
                     f"such that the last is below {config.acc_vectors}")
-            last = (f["act_line"] + (f["vectors"] - 1) * f["act_vector_stride"]
-                    + (f["steps"] - 1) * f["act_step_stride"])
-            require(last < config.act_lines, "act_line", f"such that the last is below {config.act_lines}")
+            require(f["act_address"] < config.act_bytes, "act_address", f"below {config.act_bytes}")
+            for name in ("x_end", "y_end"):
+                require(f[name] <= config.act_bytes, name, f"up to {config.act_bytes}")
+            require(f["first_tap"] < f["taps"], "first_tap", "below taps")
+            require(f["first_byte"] < f["tap_bytes"], "first_byte", "below tap_bytes")
             require(f["padding"] == 0, "padding", "0")
         case Opcode.STORE:
-            require(f["stride"] % bus == 0, "stride", f"a multiple of {bus}")
-            require(f["vectors"] > 0, "vectors", "at least 1")
+            counts("vectors", "vector_rows")
             require(0 < f["channels"] <= config.out_cols, "channels", f"from 1 to {config.out_cols}")
-            require(f["acc_vector"] + f["vectors"] <= config.acc_vectors, "acc_vector",
+            require(f["acc_vector"] + f["vectors"] * f["vector_rows"] <= config.acc_vectors, "acc_vector",
                     f"such that the last is below {config.acc_vectors}")
             require(f["channel"] % config.post_lanes == 0
                     and f["channel"] + f["channels"] <= parameter_entries(config), "channel",
                     f"a multiple of {config.post_lanes} and such that the last is below {parameter_entries(config)}")
             require(f["format"] in list(OutputFormat), "format", "0, 1 or 2")
+            is_int32 = f["format"] == OutputFormat.INT32
+            require(f["table"] <= (0 if is_int32 else TABLES), "table", f"up to {TABLES}, and 0 with int32 results")
+            require(f["residual"] <= (0 if is_int32 else OutputFormat.UINT8), "residual",
+                    "0, 1 or 2, and 0 with int32 results")
             require(f["padding"] == 0, "padding", "0")
+            require(f["release"] < 1 << len(QUEUES), "release", "of queues that exist")
+            require((f["residual_multiplier"] >> 23 & 0xFF) < RESIDUAL_EXPONENT_END, "residual_multiplier",
+                    "a binary32 below 2^64")
             if f["format"] in (OutputFormat.INT8, OutputFormat.UINT8):
                 low, high = format_range(OutputFormat(f["format"]))
                 require(low <= f["low"] <= f["high"], "low", f"from {low} to high")

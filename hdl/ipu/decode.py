@@ -7,8 +7,12 @@ from amaranth.lib.wiring import In, Out
 from ..config import ADDR_BITS, Config
 from ..csr import Cause
 from ..isa import (
+    ALIGNED,
+    FIELDS,
     QUEUE_OF,
     QUEUES,
+    RESIDUAL_EXPONENT_END,
+    TABLES,
     Opcode,
     OutputFormat,
     Queue,
@@ -122,40 +126,49 @@ class Decode(wiring.Component):
                     m.d.sync += self.address.eq(record.address)
                     m.next = "TAKE"
 
-    def _product(self, m, count, stride):
-        """A register of ``(count - 1) x stride``."""
-        product = Signal(len(count) + len(stride))
-        m.d.sync += product.eq((count - 1)[:len(count)] * stride)
+    def _product(self, m, count, factor):
+        """A register of ``count x factor``."""
+        product = Signal(len(count) + len(factor))
+        m.d.sync += product.eq(count * factor)
         return product
 
+    def _end(self, m, count, stride):
+        """A register of ``(count - 1) x stride``."""
+        return self._product(m, (count - 1)[:len(count)], stride)
+
     def _rules(self, m, opcode: Opcode, f):
-        """One bit per rule of :func:`hdl.isa.illegal_fields`, set if it holds."""
+        """One bit, set if every rule of :func:`hdl.isa.illegal_fields` holds."""
         config = self.config
         bus = config.bus_bytes
         rules = [~f.reserved.any()]
-        if "address" in fields_layout(opcode).members:
-            rules.append((f.address % bus == 0) & ~f.address[ADDR_BITS:].any())
+        if opcode in ALIGNED:
+            rules.append(f.address % bus == 0)
+        rules += [~f[name][ADDR_BITS:].any() for name in ("address", "residual_address") if name in FIELDS[opcode]]
         match opcode:
             case Opcode.LOAD_WEIGHTS:
                 rules += [f.steps != 0, f.beats != 0]
             case Opcode.LOAD_ACTIVATIONS:
-                last = f.buffer_beat + self._product(m, f.rows, f.buffer_stride) + f.row_beats
-                rules += [f.stride % bus == 0, f.rows != 0, f.row_beats != 0, last <= config.act_bytes // bus]
+                end = (f.buffer_address + self._end(m, f.rows, f.buffer_stride)
+                       + self._end(m, f.blocks, f.buffer_block_stride) + f.row_bytes)
+                rules += [f.row_bytes != 0, f.rows != 0, f.blocks != 0, end <= config.act_bytes]
             case Opcode.LOAD_PARAMETERS:
                 per_beat = bus // PARAMETER_BYTES
                 rules += [f.channels != 0, f.channels % per_beat == 0, f.channel % per_beat == 0,
                           f.channel + f.channels <= parameter_entries(config)]
+            case Opcode.LOAD_TABLE:
+                rules += [f.table != 0, f.table <= TABLES]
             case Opcode.GEMM:
-                last = (f.act_line + self._product(m, f.vectors, f.act_vector_stride)
-                        + self._product(m, f.steps, f.act_step_stride))
-                rules += [f.steps != 0, f.vectors != 0, f.acc_vector + f.vectors <= config.acc_vectors,
-                          last < config.act_lines, f.padding == 0]
+                rules += [count != 0 for count in (f.steps, f.vectors, f.vector_rows, f.tap_bytes, f.taps, f.tap_rows)]
+                rules += [f.acc_vector + self._product(m, f.vectors, f.vector_rows) <= config.acc_vectors,
+                          f.act_address < config.act_bytes, f.x_end <= config.act_bytes, f.y_end <= config.act_bytes,
+                          f.first_tap < f.taps, f.first_byte < f.tap_bytes, f.padding == 0]
             case Opcode.STORE:
-                rules += [f.stride % bus == 0, f.vectors != 0, f.channels != 0, f.channels <= config.out_cols,
-                          f.acc_vector + f.vectors <= config.acc_vectors, f.channel % config.post_lanes == 0,
-                          f.channel + f.channels <= parameter_entries(config), f.padding == 0]
-                is_int32 = f.format == OutputFormat.INT32
-                ranged = is_int32
+                rules += [f.vectors != 0, f.vector_rows != 0, f.channels != 0, f.channels <= config.out_cols,
+                          f.acc_vector + self._product(m, f.vectors, f.vector_rows) <= config.acc_vectors,
+                          f.channel % config.post_lanes == 0, f.channel + f.channels <= parameter_entries(config),
+                          f.table <= TABLES, f.residual <= OutputFormat.UINT8, f.padding == 0,
+                          f.release < 1 << len(QUEUES), f.residual_multiplier[23:31] < RESIDUAL_EXPONENT_END]
+                ranged = (f.format == OutputFormat.INT32) & (f.table == 0) & (f.residual == 0)
                 for output_format in (OutputFormat.INT8, OutputFormat.UINT8):
                     low, high = format_range(output_format)
                     ranged |= ((f.format == output_format) & (f.low >= low) & (f.low <= f.high) & (f.high <= high))

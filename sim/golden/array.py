@@ -40,8 +40,10 @@ def scaled_psums(config: Config, step: Step, act: np.ndarray) -> tuple[np.ndarra
     return column.scale(partial, step.m.reshape(shape), step.e.reshape(shape))
 
 
-def accumulate(acc: np.ndarray | None, scaled: np.ndarray) -> tuple[np.ndarray, bool]:
+def accumulate(acc: np.ndarray | None, scaled: np.ndarray, *, maximum: bool = False) -> tuple[np.ndarray, bool]:
     """Adds scaled psums to the accumulators, macro row (group) after macro row, each sum wrapped to 32 bits.
+
+    With ``maximum``, the sum of the psums alone, wrapped likewise, replaces an accumulator if it is larger.
 
     Parameters
     ----------
@@ -57,6 +59,9 @@ def accumulate(acc: np.ndarray | None, scaled: np.ndarray) -> tuple[np.ndarray, 
         Whether any sum wrapped around.
     """
     overflow = False
+    if maximum and acc is not None:
+        total, overflow = accumulate(None, scaled)
+        return np.maximum(acc, total), overflow
     for addend in scaled:
         if acc is None:
             acc = addend.copy()

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from hdl.config import Config
-from hdl.csr import Cause
-from hdl.isa import Instruction, Opcode, OutputFormat, parameter_entries
+from hdl.csr import COUNTERS, Cause
+from hdl.isa import TABLE_ENTRIES, TABLES, Instruction, Opcode, OutputFormat, parameter_entries
 from hdl.layouts import PARAMETER_BYTES, Step, header_layout, step_beats, unpack_step
 
-from . import array, post
+from . import array, post, window
 
 
 class Stop(Exception):
@@ -94,6 +94,7 @@ class Core:
         self.acc = rng.integers(-1 << 31, 1 << 31, (config.acc_vectors, config.out_cols), dtype=np.int32)
         self.bias = rng.integers(-1 << 31, 1 << 31, entries, dtype=np.int32)
         self.multiplier = rng.integers(0, 1 << 32, entries, dtype=np.uint32).view(np.float32)
+        self.tables = rng.integers(0, 256, (TABLES, TABLE_ENTRIES), dtype=np.uint8)
         self.weights: deque[LoadedStep] = deque()
         self.overflow = False
         self.issues: list[StepIssue] = []
@@ -110,10 +111,15 @@ class Core:
                 self._load_activations(f)
             case Opcode.LOAD_PARAMETERS:
                 self._load_parameters(f)
+            case Opcode.LOAD_TABLE:
+                self.tables[f["table"] - 1] = self._read(f, f["address"], TABLE_ENTRIES)
             case Opcode.GEMM:
                 self._gemm(index, f)
             case Opcode.STORE:
                 self._store(f)
+            case Opcode.STORE_COUNTERS:
+                # What they count depends on time, which this model does not have.
+                self._write(f, f["address"], np.zeros(8 * len(COUNTERS), np.uint8))
 
     def _memory(self, f: Instruction, address: int, length: int) -> np.ndarray:
         if address + length > len(self.memory):
@@ -121,13 +127,22 @@ class Core:
                              f"not reach {address + length}")
         return self.memory[address:address + length]
 
-    def _read(self, f: Instruction, address: int, beats: int) -> np.ndarray:
-        self.read_beats += beats
-        return self._memory(f, address, beats * self.config.bus_bytes)
+    def _bus_words(self, address: int, length: int) -> int:
+        """Bus words that hold ``length`` bytes from ``address`` on."""
+        bus = self.config.bus_bytes
+        return -(-(address % bus + length) // bus)
+
+    def _read(self, f: Instruction, address: int, length: int) -> np.ndarray:
+        self.read_beats += self._bus_words(address, length)
+        return self._memory(f, address, length)
+
+    def _write(self, f: Instruction, address: int, content: np.ndarray):
+        self.write_beats += self._bus_words(address, len(content))
+        self._memory(f, address, len(content))[:] = content
 
     def _load_weights(self, f: Instruction):
         bus = self.config.bus_bytes
-        image = self._read(f, f["address"], f["beats"])
+        image = self._read(f, f["address"], f["beats"] * bus)
         header_bytes = self.config.header_beats * bus
         at = 0
         for _ in range(f["steps"]):
@@ -141,48 +156,67 @@ class Core:
             raise Stop(Cause.WEIGHT_STREAM, f["address"] + at - bus)
 
     def _load_activations(self, f: Instruction):
-        bus = self.config.bus_bytes
-        for row in range(f["rows"]):
-            words = self._read(f, f["address"] + row * f["stride"], f["row_beats"])
-            at = (f["buffer_beat"] + row * f["buffer_stride"]) * bus
-            self.act_buffer[at:at + len(words)] = words
+        for block in range(f["blocks"]):
+            for row in range(f["rows"]):
+                at = f["buffer_address"] + block * f["buffer_block_stride"] + row * f["buffer_stride"]
+                address = f["address"] + block * f["block_stride"] + row * f["stride"]
+                self.act_buffer[at:at + f["row_bytes"]] = self._read(f, address, f["row_bytes"])
 
     def _load_parameters(self, f: Instruction):
-        words = self._read(f, f["address"], f["channels"] * PARAMETER_BYTES // self.config.bus_bytes)
+        words = self._read(f, f["address"], f["channels"] * PARAMETER_BYTES)
         pairs = np.ascontiguousarray(words).view("<u4").reshape(-1, 2)
         entries = slice(f["channel"], f["channel"] + f["channels"])
         self.bias[entries] = pairs[:, 0].view(np.int32)
         self.multiplier.view(np.uint32)[entries] = pairs[:, 1]
 
     def _gemm(self, index: int, f: Instruction):
-        act_lines = self.act_buffer.reshape(self.config.act_lines, self.config.line_bytes)
-        rows = slice(f["acc_vector"], f["acc_vector"] + f["vectors"])
-        zero_point = f["zero_point"] - 256 if f["act_signed"] and f["zero_point"] > 127 else f["zero_point"]
+        vectors = f["vectors"] * f["vector_rows"]
+        rows = slice(f["acc_vector"], f["acc_vector"] + vectors)
+        zero_point = _byte(f["zero_point"], bool(f["act_signed"]))
         for s in range(f["steps"]):
             loaded = self.weights[0]
-            lines = f["act_line"] + np.arange(f["vectors"]) * f["act_vector_stride"] + s * f["act_step_stride"]
-            act = array.grid_lanes(self.config, act_lines[lines], bool(f["act_signed"]), zero_point)
+            lines = window.line(self.config, self.act_buffer, f, s)
+            act = array.grid_lanes(self.config, lines, bool(f["act_signed"]), zero_point)
             scaled, scale_overflow = array.scaled_psums(self.config, loaded.step, act)
             initialise = s == 0 and not f["accumulate"]
-            self.acc[rows], acc_overflow = array.accumulate(None if initialise else self.acc[rows], scaled)
+            self.acc[rows], acc_overflow = array.accumulate(
+                None if initialise else self.acc[rows], scaled, maximum=bool(f["maximum"]))
             self.overflow |= bool(scale_overflow.any()) or acc_overflow
-            self.issues.append(StepIssue(index, f["vectors"], loaded.planes, loaded.beats))
+            self.issues.append(StepIssue(index, vectors, loaded.planes, loaded.beats))
             if not (f["keep"] and s == f["steps"] - 1):
                 self.weights.popleft()
                 self.weight_beats += loaded.beats
 
     def _store(self, f: Instruction):
-        results: np.ndarray = self.acc[f["acc_vector"]:f["acc_vector"] + f["vectors"], :f["channels"]]
         output_format = OutputFormat(f["format"])
-        if output_format is not OutputFormat.INT32:
-            entries = slice(f["channel"], f["channel"] + f["channels"])
-            bad = post.bad_multiplier(self.multiplier[entries])
-            if bad is not None:
-                raise Stop(Cause.BAD_MULTIPLIER, f["channel"] + bad)
-            results = post.requantise(results, self.bias[entries], self.multiplier[entries], f["zero_point"], f["low"],
-                                      f["high"])
         dtype = {OutputFormat.INT32: "<i4", OutputFormat.INT8: "i1", OutputFormat.UINT8: "u1"}[output_format]
-        rows = np.ascontiguousarray(results.astype(dtype)).view(np.uint8)
-        for v, row in enumerate(rows):
-            self._memory(f, f["address"] + v * f["stride"], len(row))[:] = row
-            self.write_beats += -(-len(row) // self.config.bus_bytes)
+        for v in range(f["vectors"] * f["vector_rows"]):
+            row, vector = divmod(v, f["vectors"])
+            results = self.acc[f["acc_vector"] + v, :f["channels"]]
+            if output_format is not OutputFormat.INT32:
+                results = self._requantise(f, row, vector, results)
+            content = np.ascontiguousarray(results.astype(dtype)).view(np.uint8)
+            if f["table"]:
+                content = self.tables[f["table"] - 1][content]
+            self._write(f, f["address"] + row * f["row_stride"] + vector * f["stride"], content)
+
+    def _requantise(self, f: Instruction, row: int, vector: int, acc: np.ndarray) -> np.ndarray:
+        """The 8-bit results of a vector, before the table."""
+        entries = slice(f["channel"], f["channel"] + f["channels"])
+        bad = post.bad_multiplier(self.multiplier[entries])
+        if bad is not None:
+            raise Stop(Cause.BAD_MULTIPLIER, f["channel"] + bad)
+        residual = None
+        if f["residual"]:
+            signed = f["residual"] == OutputFormat.INT8
+            address = f["residual_address"] + row * f["residual_row_stride"] + vector * f["residual_stride"]
+            values = self._read(f, address, f["channels"]).view(np.int8 if signed else np.uint8)
+            multiplier = np.uint32(f["residual_multiplier"]).view(np.float32)
+            residual = post.scale_residual(values, _byte(f["residual_zero_point"], signed), multiplier)
+        return post.requantise(acc, self.bias[entries], self.multiplier[entries], f["zero_point"], f["low"],
+                               f["high"], residual)
+
+
+def _byte(bits: int, signed: bool) -> int:
+    """The number that eight bits are."""
+    return bits - 256 if signed and bits > 127 else bits

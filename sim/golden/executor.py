@@ -122,5 +122,5 @@ def _run(core: Core, instructions: list[Instruction], entry: int, rng: np.random
         for source in instruction.wait:
             tokens[source, queue] -= 1
         core.execute(index, instruction)
-        for target in instruction.signal:
+        for target in (*instruction.signal, *(q for q in QUEUES if instruction.release >> q & 1)):
             tokens[queue, target] += 1

@@ -4,11 +4,12 @@ import numpy as np
 
 
 def requantise(acc: np.ndarray, bias: np.ndarray, multiplier: np.ndarray, zero_point: int, low: int,
-               high: int) -> np.ndarray:
-    """Accumulator plus bias, times the channel's multiplier, rounded, plus the zero point, saturated.
+               high: int, residual: np.ndarray | None = None) -> np.ndarray:
+    """Accumulator plus bias, times the channel's multiplier, plus the residual, rounded, plus the zero point, saturated.
 
-    The sum is exact (33 bits), becomes binary32 by round to nearest even, is multiplied in binary32, rounded half to
-    even to an integer. A product beyond the binary32 range saturates like any other.
+    The sum of accumulator and bias is exact (33 bits), becomes binary32 by round to nearest even, is multiplied in
+    binary32, added to the residual in binary32, rounded half to even to an integer. A product beyond the binary32 range
+    saturates like any other.
 
     Parameters
     ----------
@@ -18,6 +19,8 @@ def requantise(acc: np.ndarray, bias: np.ndarray, multiplier: np.ndarray, zero_p
         Finite; it may be zero, negative or subnormal.
     zero_point, low, high : int
         16-bit signed.
+    residual : float32 [..., channels], optional
+        As :func:`scale_residual` gives it.
 
     Returns
     -------
@@ -34,8 +37,16 @@ def requantise(acc: np.ndarray, bias: np.ndarray, multiplier: np.ndarray, zero_p
     biased = (acc.astype(np.int64) + bias).astype(np.float32)
     with np.errstate(over="ignore", under="ignore"):
         product = biased * np.asarray(multiplier, np.float32)
+        if residual is not None:
+            product = product + residual
     # binary64 holds every integer that is not saturated anyway, and the zero point, exactly
     return np.clip(np.rint(product).astype(np.float64) + zero_point, low, high).astype(np.int16)
+
+
+def scale_residual(values: np.ndarray, zero_point: int, multiplier: np.float32) -> np.ndarray:
+    """float32: residual values (int8 or uint8) less their zero point, times their multiplier."""
+    with np.errstate(under="ignore"):
+        return (values.astype(np.int16) - zero_point).astype(np.float32) * np.float32(multiplier)
 
 
 def bad_multiplier(multiplier: np.ndarray) -> int | None:

@@ -53,7 +53,7 @@ def test_the_hash_follows_every_field_but_the_name():
     ({"bus_bits": 96}, "bus_bits must be 64, 128, 256 or 512, not 96"),
     ({"rows": 256, "bus_bits": 128, "post_lanes": 4}, "bus_bits must be from rows to 8 x rows = 256 to 2048, not 128"),
     ({"acc_vectors": 100}, "acc_vectors must be a power of two from 2 to 4096, not 100"),
-    ({"act_bytes": 1000}, "act_bytes must be a power of two from 2 x rows x grid_k = 256 to 16777216, not 1000"),
+    ({"act_bytes": 1000}, "act_bytes must be a power of two from 2 x rows x grid_k = 256 to 4194304, not 1000"),
     ({"post_lanes": 32}, "post_lanes must be a power of two up to bus_bits / 32 = 16, not 32"),
     ({"cols": 2, "grid_n": 1, "grid_k": 1}, "cols must make the headers of a step fill whole bus words: "),
     ({"outstanding_reads": 3}, "outstanding_reads must be a power of two from 1 to 16, not 3"),

@@ -15,6 +15,7 @@ from hdl.cim.column import Column
 from hdl.cim.loader import Loader
 from hdl.cim.macro import Macro
 from hdl.config import CONFIGS, Config
+from hdl.ipu.compute import Compute
 from hdl.ipu.decode import Decode
 from hdl.ipu.registers import Registers
 from hdl.ipu.requantise import Requantise
@@ -144,6 +145,15 @@ BENCHES: tuple[Bench, ...] = (
     Bench(
         name="array_simulation", component=Array, module="verif.tb_array", view="simulation",
         configs=(), verilator_configs=(ODD,)),
+    Bench(
+        name="compute", component=Compute, module="verif.tb_compute",
+        configs=("tiny", "small", ODD), verilator_configs=("edge",),
+        signals={
+            "walk": ("walk.steps_left", "walk.lane", "walk.at.*", "walk.o_pieces__*"),
+            "gather": ("gather.reading.*", "gather.merging.*"),
+            "issue": ("issue.*", "target.*"),
+            "banks": ("banks.full", "banks.held_?"),
+        }),
     Bench(
         name="requantise", component=_requantise, module="verif.tb_requantise", configs=("small",),
         signals={

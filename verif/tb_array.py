@@ -40,6 +40,7 @@ STEPS = Coverage("array.step", {
 })
 VECTORS = Coverage("array.vector", {
     "start": [0, 1],
+    "maximum": ["accumulator", "sum"],
     "act_signed": [0, 1],
     "zero_point": ["lowest", "highest", "zero", "other"],
     "distance": [1, 2, 3, None],
@@ -219,10 +220,15 @@ class ArrayBench(Testbench):
                 values, psum_overflow = (part[:, event.number] for part in scaled[id(event.step)])
                 vector = event.target["vector"]
                 before = None if event.target["start"] else self.acc[vector][None]
-                after, sum_overflow = golden.accumulate(before, values[:, None])
+                after, sum_overflow = golden.accumulate(before, values[:, None],
+                                                        maximum=bool(event.target["maximum"]))
                 self.acc[vector] = after[0]
                 if psum_overflow.any() or sum_overflow:
                     overflows.add(cycle + 1)
+                if before is not None and event.target["maximum"]:
+                    VECTORS.sample(maximum="accumulator" if (after == before).any() else None)
+                    VECTORS.sample(maximum="sum" if (after > before).any() else None)
+                    before = None
                 self._cover_overflow(before, values, bool(psum_overflow.any()), sum_overflow)
             else:
                 posts.append(self._post(cycle, *event))
@@ -265,7 +271,7 @@ def draw_type(bench: ArrayBench) -> tuple[int, int]:
 
 
 def vector(bench: ArrayBench, number: int, act_type: tuple[int, int], *, start: bool, final: bool = False,
-           kind: str | None = None) -> dict:
+           maximum: bool = False, kind: str | None = None) -> dict:
     """A random activation line for accumulators ``number``."""
     signed, zero_point = act_type
     low, high = activation_range(bool(signed))
@@ -273,7 +279,7 @@ def vector(bench: ArrayBench, number: int, act_type: tuple[int, int], *, start: 
     line = draw(bench.rng, CONFIG.line_bytes, low, high).astype(np.int16).astype(np.uint8)
     signal = bench.random.getrandbits(len(QUEUES))
     return {"line": int.from_bytes(line.tobytes(), "little"), "act_signed": signed, "zero_point": zero_point,
-            "target": {"vector": number, "start": start, "final": final, "signal": signal}}
+            "target": {"vector": number, "start": start, "maximum": maximum, "final": final, "signal": signal}}
 
 
 def put_post(timeline: Timeline, start: int, vectors, blocks=range(BLOCKS)):
@@ -292,11 +298,12 @@ def put_gemm(bench: ArrayBench, timeline: Timeline, steps: list[tuple[list[dict]
              first_bank: int = 0, accumulate: bool = False, gap: float = 0.0) -> int:
     """Places loads and vectors of one GEMM instruction. Returns the cycle of the last plane."""
     act_type = draw_type(bench)
+    maximum = bench.random.random() < 0.3
     end = 0
     for s, (loads, planes) in enumerate(steps):
         bank = (first_bank + s) % 2
         timeline.load(bank, loads, gap=draw_gap(bench.random, gap))
-        vectors = [vector(bench, number, act_type, start=s == 0 and not accumulate,
+        vectors = [vector(bench, number, act_type, start=s == 0 and not accumulate, maximum=maximum,
                           final=s == len(steps) - 1 and number == numbers[-1]) for number in numbers]
         _, end = timeline.compute(bank, planes, vectors, gap=draw_gap(bench.random, gap))
     return end
@@ -394,7 +401,7 @@ async def test_swap_at_every_bus_word(dut):
 
 @cocotb.test()
 async def test_same_vector_again(dut):
-    """The same accumulators in cycles 1, 2 and 3 apart, started and added to, read in between."""
+    """The same accumulators in cycles 1, 2 and 3 apart, started, added to and maximised, read in between."""
     bench = ArrayBench(dut)
     await bench.start()
     timeline = Timeline(CONFIG)
@@ -406,7 +413,8 @@ async def test_same_vector_again(dut):
     seen: set[int] = set()
     vectors = []
     for number in numbers:
-        vectors.append(vector(bench, number, act_type, start=number not in seen or bench.random.random() < 0.2))
+        vectors.append(vector(bench, number, act_type, start=number not in seen or bench.random.random() < 0.2,
+                              maximum=bench.random.random() < 0.5))
         seen.add(number)
     first, last = timeline.compute(0, 1, vectors)
     put_post(timeline, first + LATENCY, [0, 1] * ((last - first) // (2 * BLOCKS)))

@@ -13,12 +13,13 @@ class Accumulator(wiring.Component):
     """Adds the scaled psums of the macros along K, in ascending order, to a 32-bit accumulator that wraps around.
 
     ``fetch`` reads ``vector``; one cycle later ``add`` adds ``psums`` (or, with ``start``, begins with them) and writes
-    back. One vector per cycle, also the same one again. ``post_value`` follows ``post_fetch`` by one cycle.
+    back. With ``maximum`` the larger of the accumulator and the sum of the psums is written, unless ``start``. One vector
+    per cycle, also the same one again. ``post_value`` follows ``post_fetch`` by one cycle.
 
     Members
     -------
     fetch : In(1), vector : In
-    add : In(1), start : In(1), psums : In(ArrayLayout)
+    add : In(1), start : In(1), maximum : In(1), psums : In(ArrayLayout)
         One cycle after ``fetch``.
     overflow : Out(1)
         With ``add``: a psum or a sum does not fit. Combinational.
@@ -35,6 +36,7 @@ class Accumulator(wiring.Component):
             "vector": In(vector),
             "add": In(1),
             "start": In(1),
+            "maximum": In(1),
             "psums": In(data.ArrayLayout(scaled_layout(), config.grid_k)),
             "overflow": Out(1),
             "post_fetch": In(1),
@@ -60,12 +62,13 @@ class Accumulator(wiring.Component):
         for k, psum in enumerate(self.psums):
             overflows.append(psum.overflow)
             if total is None:
-                before = Mux(self.start, 0, read.data)
+                before = Mux(self.start | self.maximum, 0, read.data)
             else:
                 before = total
             exact = Signal(signed(ACC_BITS + 1), name=f"exact_{k}")
             total = Signal(signed(ACC_BITS), name=f"total_{k}")
             m.d.comb += [exact.eq(before + psum.value), total.eq(exact)]
             overflows.append(exact[ACC_BITS] != exact[ACC_BITS - 1])
-        m.d.comb += [write.data.eq(total), self.overflow.eq(self.add & Cat(overflows).any())]
+        larger = self.maximum & ~self.start & (read.data > total)
+        m.d.comb += [write.data.eq(Mux(larger, read.data, total)), self.overflow.eq(self.add & Cat(overflows).any())]
         return m

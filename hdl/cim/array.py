@@ -14,11 +14,12 @@ from .macro import Macro
 
 
 def target_layout(config: Config) -> data.StructLayout:
-    """Where the vector being issued is accumulated. ``start`` begins a sum; ``final`` marks the end of an instruction,
-    also where nothing is issued, with the queues that it signals."""
+    """Where the vector being issued is accumulated. ``start`` begins a sum, ``maximum`` takes the larger value instead;
+    ``final`` marks the end of an instruction, also where nothing is issued, with the queues that it signals."""
     return data.StructLayout({
         "vector": clog2(config.acc_vectors),
         "start": 1,
+        "maximum": 1,
         "final": 1,
         "signal": len(QUEUES),
     })
@@ -138,6 +139,7 @@ class Array(wiring.Component):
             m.d.comb += [
                 accumulator.fetch.eq(fetch.valid), accumulator.vector.eq(fetch.target.vector),
                 accumulator.add.eq(add.valid), accumulator.start.eq(add.target.start),
+                accumulator.maximum.eq(add.target.maximum),
                 *(accumulator.psums[k].eq(macros[k, n].scaled[column]) for k in range(config.grid_k)),
                 accumulator.post_fetch.eq(self.post_fetch & (self.post_block == here)),
                 accumulator.post_vector.eq(self.post_vector),

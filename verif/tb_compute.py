@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.handle import Immediate
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge, Timer
 
 from hdl.cim.array import Array
@@ -235,7 +234,7 @@ class ComputeBench:
         for bit in (1, 0):  # Icarus evaluates combinational logic for the first time when something changes
             for name in inputs_of(self.component):
                 handle = getattr(self.dut, name)
-                handle.set(Immediate(bit * ((1 << len(handle)) - 1)))
+                handle.value = bit * ((1 << len(handle)) - 1)
             await Timer(1, "ps")
         Clock(self.dut.clk, CYCLE_PS, unit="ps", impl="gpi").start()
         await ClockCycles(self.dut.clk, 3)

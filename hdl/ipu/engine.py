@@ -131,10 +131,12 @@ class Engine(wiring.Component):
         acts, parameters = self.activation_buffer, self.parameter_memory
         m.d.comb += [
             acts.write.eq(self.load.act_write),
-            acts.write_beat.eq(self.load.act_beat),
+            acts.write_address.eq(self.load.act_address),
             acts.write_word.eq(self.load.word),
+            acts.write_mask.eq(self.load.act_mask),
             acts.read.eq(self.compute.read),
-            acts.read_line.eq(self.compute.line),
+            acts.read_address.eq(self.compute.read_address),
+            self.compute.read_line.eq(acts.line),
             parameters.write.eq(self.load.parameter_write),
             parameters.write_beat.eq(self.load.parameter_beat),
             parameters.write_word.eq(self.load.word),
@@ -160,7 +162,7 @@ class Engine(wiring.Component):
             array.target.eq(compute.target),
             array.act_signed.eq(compute.act_signed),
             array.zero_point.eq(compute.zero_point),
-            array.line.eq(self.activation_buffer.line),
+            array.line.eq(compute.line),
             compute.retired.eq(array.retired),
             compute.retired_signal.eq(array.retired_signal),
             array.bist.eq(self.bist),

@@ -13,6 +13,13 @@ def line_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({"vector": vector_layout(config), "line": 8 * config.line_bytes})
 
 
+def stage_layout(config: Config) -> data.StructLayout:
+    """A piece on its way: the lanes from ``low`` up to, not including, ``high`` come from the buffer."""
+    lanes = clog2(config.line_bytes + 1)
+    return data.StructLayout({"valid": 1, "low": lanes, "high": lanes, "first": 1, "last": 1,
+                              "vector": vector_layout(config)})
+
+
 class Gather(wiring.Component):
     """One piece per cycle; a line is offered :attr:`LATENCY` cycles after its last piece was taken. The next line is
     gathered meanwhile, but for its merging into the line register.
@@ -46,14 +53,11 @@ class Gather(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        lanes = clog2(config.line_bytes + 1)
-        #: A piece on its way: the lanes from ``low`` up to, not including, ``high`` come from the buffer.
-        stage = data.StructLayout({"valid": 1, "low": lanes, "high": lanes, "first": 1, "last": 1,
-                                   "vector": vector_layout(config)})
         move = Signal()  # all stages move at once
         piece = Signal(piece_layout(config))
         piece_valid = Signal()
-        reading, merging = Signal(stage), Signal(stage)
+        reading = Signal(stage_layout(config))
+        merging = Signal(stage_layout(config))
         line = self.o_lines
         m.d.comb += [
             move.eq(~line.valid | line.ready),
@@ -71,7 +75,8 @@ class Gather(wiring.Component):
         """Which lanes are inside the image, and the buffer address of lane 0."""
         config = self.config
         columns_left = Signal(range(-1 << 24, 1 << 24))
-        low, high = Signal.like(reading.low), Signal.like(reading.high)
+        low = Signal.like(reading.low)
+        high = Signal.like(reading.high)
         end = Signal.like(high)
         m.d.comb += [
             columns_left.eq(piece.x_end - piece.x),

@@ -49,8 +49,10 @@ class Issue(wiring.Component):
         issue, target = self.issue, self.target
         vector = self.i_lines.payload.vector
         planes = Signal(plane_count_bits(self.config))  # of the vector being issued
-        closes, final = Signal(), Signal()
-        accept, takes_vector = Signal(), Signal()
+        closes = Signal()
+        final = Signal()
+        accept = Signal()
+        takes_vector = Signal()
         next_last = Signal()  # the plane that is issued next is its vector's last
         next_closes = Signal()
         m.d.comb += [

@@ -127,14 +127,21 @@ class Walk(wiring.Component):
         # The vector being walked
         self.at = Signal(window_layout())
         self.lane = Signal(clog2(config.line_bytes))
-        self.x, self.y = Signal(signed(POSITION_BITS)), Signal(signed(POSITION_BITS))
-        self.vectors_left, self.rows_left = Signal(16), Signal(16)
+        self.x = Signal(signed(POSITION_BITS))
+        self.y = Signal(signed(POSITION_BITS))
+        self.vectors_left = Signal(16)
+        self.rows_left = Signal(16)
         self.acc_vector = Signal(clog2(config.acc_vectors))
         self.opens = Signal()
 
-        self.advance = Signal()  # the piece at hand is handed on
+        self.waiting = Signal()  # for an instruction
+        self.walking = Signal()
+        self.begins = Signal()  # the next step is wanted
+        self.takes = Signal()  # and it is there
+        self.steps_ahead = Signal(16)  # it and those after it
         last_vector = (self.vectors_left == 1) & (self.rows_left == 1)
         step_end = Signal()
+        advance = Signal()  # the piece at hand is handed on
         self._piece(m, last_vector)
         m.d.comb += [
             self.wait.eq(command.wait),
@@ -143,6 +150,7 @@ class Walk(wiring.Component):
         with m.FSM():
             with m.State("WAIT"):
                 m.d.comb += [
+                    self.waiting.eq(1),
                     self.idle.eq(~self.i_commands.valid),
                     self.wants_token.eq(self.i_commands.valid & ~self.granted),
                 ]
@@ -151,24 +159,30 @@ class Walk(wiring.Component):
                     self._begin_instruction(m)
                     m.next = "STEP"
             with m.State("STEP"):
-                m.d.comb += self.wants_step.eq(~self.bank_ready)
-                self._begin_step(m, self.steps_left)
+                m.d.comb += [self.wants_step.eq(~self.bank_ready), self.begins.eq(1),
+                             self.steps_ahead.eq(self.steps_left)]
+                with m.If(self.takes):
+                    m.next = "WALK"
             with m.State("WALK"):
                 m.d.comb += [
+                    self.walking.eq(1),
                     # Of a step that is skipped nothing is handed on, unless it ends the instruction.
                     self.o_pieces.valid.eq(~self.silent | (self.line_end & self.step.final)),
-                    self.advance.eq(self.o_pieces.ready | ~self.o_pieces.valid),
+                    advance.eq(self.o_pieces.ready | ~self.o_pieces.valid),
+                    self.steps_ahead.eq(self.steps_left - 1),
                 ]
-                with m.If(self.advance):
+                with m.If(advance):
                     self._advance(m, last_vector)
-                    with m.If(step_end):
-                        m.next = "STEP"
-                        with m.If(self.step.final):
-                            m.d.comb += self.i_commands.ready.eq(1)
-                            m.next = "WAIT"
-                        with m.Else():
-                            m.d.sync += self.steps_left.eq(self.steps_left - 1)
-                            self._begin_step(m, self.steps_left - 1)
+                with m.If(advance & step_end):
+                    m.d.sync += self.steps_left.eq(self.steps_ahead)
+                    with m.If(self.step.final):
+                        m.d.comb += self.i_commands.ready.eq(1)
+                        m.next = "WAIT"
+                    with m.Else():
+                        m.d.comb += self.begins.eq(1)
+                        with m.If(~self.takes):
+                            m.next = "STEP"
+        self._begin_step(m)
         return m
 
     def _begin_instruction(self, m):
@@ -181,17 +195,21 @@ class Walk(wiring.Component):
         m.d.sync += [self.steps_left.eq(gemm.steps), self.fresh.eq(~gemm.accumulate), self.at.eq(start),
                      self.line_start.eq(start)]
 
-    def _begin_step(self, m, steps_left):
+    def _begin_step(self, m):
         """Takes the next step of the instruction if it is there, and goes to its first vector."""
         gemm = self.gemm
-        last, keep, must_run = Signal(), Signal(), Signal()
+        last = Signal()
+        keep = Signal()
+        must_run = Signal()
         m.d.comb += [
-            last.eq(steps_left == 1),
+            self.takes.eq(self.begins & self.bank_ready & ~self.halt),
+            last.eq(self.steps_ahead == 1),
             keep.eq(last & gemm.keep),
             must_run.eq((self.bank_planes != 0) | (last & self.fresh) | self.kept),
+            self.take.eq(self.takes & ~keep),
+            self.skip.eq(self.takes & ~keep & ~must_run),
         ]
-        with m.If(self.bank_ready & ~self.halt):
-            m.d.comb += [self.take.eq(~keep), self.skip.eq(~keep & ~must_run)]
+        with m.If(self.takes):
             m.d.sync += [
                 self.kept.eq(keep & must_run),
                 self.silent.eq(~must_run),
@@ -199,14 +217,15 @@ class Walk(wiring.Component):
                 self.step.planes.eq(self.bank_planes),
                 self.step.start.eq(self.fresh),
                 self.step.final.eq(last),
-                self.x.eq(gemm.x), self.y.eq(gemm.y),
-                self.vectors_left.eq(gemm.vectors), self.rows_left.eq(gemm.vector_rows),
+                self.x.eq(gemm.x),
+                self.y.eq(gemm.y),
+                self.vectors_left.eq(gemm.vectors),
+                self.rows_left.eq(gemm.vector_rows),
                 self.acc_vector.eq(gemm.acc_vector),
                 self.opens.eq(1),
             ]
             with m.If(must_run):
                 m.d.sync += self.fresh.eq(0)
-            m.next = "WALK"
 
     def _piece(self, m, last_vector):
         """The piece at hand, and where the window goes on after it."""

@@ -35,7 +35,7 @@ def altered(monkeypatch, component, change):
 
 
 def test_a_bank_being_computed_is_never_written():
-    prove(BankHazard(TINY), "hazard", bounded=14, induction=2)
+    prove(BankHazard(TINY), "hazard", bounded=16, induction=2)
 
 
 def test_the_write_enable_of_the_wrong_bank_is_caught(monkeypatch):
@@ -43,7 +43,7 @@ def test_the_write_enable_of_the_wrong_bank_is_caught(monkeypatch):
         m.d.comb += m.submodules.store.write_bank.eq(~column.bank)
 
     altered(monkeypatch, Column, change)
-    failed = BankHazard(TINY).model("hazard_wrong_bank").bounded(14).failed
+    failed = BankHazard(TINY).model("hazard_wrong_bank").bounded(16).failed
     assert failed
     assert all("planes of a bank being computed are not written" in message for message in failed)
 
@@ -53,7 +53,7 @@ def test_a_bank_that_is_free_too_early_is_caught(monkeypatch):
         m.d.comb += banks.free.eq(3)
 
     altered(monkeypatch, Banks, change)
-    assert BankHazard(TINY).model("hazard_early").bounded(14).failed
+    assert BankHazard(TINY).model("hazard_early").bounded(16).failed
 
 
 @pytest.mark.parametrize("name", STREAMS)

@@ -11,12 +11,13 @@ from hdl.axi.arbiter import RoundRobin
 from hdl.axi.axi_lite import RegisterBus
 from hdl.config import Config
 from hdl.ipu.burst import BurstSplitter
-from hdl.ipu.compute import StepFeed
 from hdl.ipu.decode import Decode
 from hdl.ipu.fetch import Fetch
+from hdl.ipu.gather import Gather
 from hdl.ipu.load import Load
 from hdl.ipu.reader import Reader
 from hdl.ipu.store import Store
+from hdl.ipu.walk import Walk
 from hdl.ipu.weights import Weights
 from hdl.ipu.writer import Writer
 from hdl.isa import QUEUES
@@ -122,6 +123,11 @@ def _load(m, load):
     m.d.comb += Assert(load.idle | load.i_commands.valid, "an instruction that runs stays in its queue")
 
 
+def _walk(m, walk):
+    waiting = state(opened(walk), "waiting")
+    m.d.comb += Assert(waiting | walk.i_commands.valid, "an instruction that is walked stays in its queue")
+
+
 def _store(m, store):
     _address_waits(m, opened(store).submodules.writer)
     m.d.comb += Assert(store.idle | store.i_commands.valid, "an instruction that runs stays in its queue")
@@ -145,7 +151,8 @@ STREAMS: dict[str, Callable[[Config], FormalTop]] = {
     "BurstSplitter": lambda config: SteadyStreams(BurstSplitter(config, permission="read", max_beats=4)),
     "Reader": lambda config: SteadyStreams(Reader(config, channel=1, depth=4), further=_address_waits),
     "Writer": lambda config: SteadyStreams(Writer(config), further=_address_waits),
-    "StepFeed": lambda config: SteadyStreams(StepFeed(config)),
+    "Walk": lambda config: SteadyStreams(Walk(config), further=_walk),
+    "Gather": lambda config: SteadyStreams(Gather(config)),
     # Its sinks are FIFOs beside it. A halt is for good: what it withdraws is not going to be executed.
     "Decode": lambda config: SteadyStreams(Decode(config), unless={
         f"o_{queue.name.lower()}": _halt for queue in QUEUES}),

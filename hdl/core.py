@@ -67,6 +67,7 @@ class Core(wiring.Component):
             engine.halt.eq(control.halt),
             engine.address.eq(wide(registers, "program_address")[:ADDR_BITS]),
             engine.count.eq(registers.program_count),
+            engine.counters.eq(control.counters),
             engine.bist.eq(self.bist),
             self.bist_words.eq(engine.bist_words),
         ]

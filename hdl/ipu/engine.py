@@ -11,6 +11,7 @@ from ..cim.array import Array
 from ..cim.interfaces import bist_layout, connect_load
 from ..cim.loader import Loader
 from ..config import ADDR_BITS, QUEUE_DEPTH, Config, clog2
+from ..csr import COUNTERS
 from ..isa import QUEUES, Queue
 from .activation_buffer import ActivationBuffer
 from .activity import activity_layout
@@ -21,6 +22,7 @@ from .fetch import Fetch
 from .load import Load
 from .parameter_memory import ParameterMemory
 from .store import Store
+from .table_memory import TableMemory
 from .tokens import Tokens
 from .weights import Weights
 from .windows import windows_layout
@@ -49,6 +51,8 @@ class Engine(wiring.Component):
     dispatched_address : Out
         Of the youngest instruction dispatched.
     overflow : Out(1), events : Out(events_layout)
+    counters : In(ArrayLayout)
+        As :class:`~hdl.ipu.control.Control` counts the events.
     bist : In(bist_layout), bist_words : Out(ArrayLayout)
     """
 
@@ -67,6 +71,7 @@ class Engine(wiring.Component):
             "dispatched_address": Out(ADDR_BITS),
             "overflow": Out(1),
             "events": Out(events_layout()),
+            "counters": In(data.ArrayLayout(64, len(COUNTERS))),
             "bist": In(bist_layout(config)),
             "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
         })
@@ -80,11 +85,12 @@ class Engine(wiring.Component):
         m.submodules.decode = self.decode = Decode(config)
         m.submodules.tokens = self.tokens = Tokens()
         m.submodules.compute = self.compute = Compute(config)
-        m.submodules.store = self.store = Store(config)
+        m.submodules.store = self.store = Store(config, channel=3)
         m.submodules.loader = self.loader = Loader(config)
         m.submodules.array = self.array = Array(config)
         m.submodules.activation_buffer = self.activation_buffer = ActivationBuffer(config)
         m.submodules.parameter_memory = self.parameter_memory = ParameterMemory(config)
+        m.submodules.table_memory = self.table_memory = TableMemory(config)
         self._instructions(m)
         self._memory(m)
         self._buffers(m)
@@ -111,7 +117,7 @@ class Engine(wiring.Component):
 
     def _memory(self, m):
         """The DMA channels share the bus: addresses take turns, data find their channel by ID."""
-        readers = (self.fetch, self.weights, self.load)
+        readers = (self.fetch, self.weights, self.load, self.store)
         m.submodules.arbiter = arbiter = RoundRobin(axi4.address_layout(), len(readers))
         connect(m, arbiter=arbiter.o_chosen, bus=flipped(self.bus.ar))
         m.d.comb += self.bus.r.ready.eq(1)
@@ -125,10 +131,9 @@ class Engine(wiring.Component):
             ]
         for name in ("aw", "w", "b"):
             connect(m, store=getattr(self.store, name), bus=flipped(getattr(self.bus, name)))
-        m.d.comb += self.store.windows.eq(self.windows)
 
     def _buffers(self, m):
-        acts, parameters = self.activation_buffer, self.parameter_memory
+        acts, parameters, tables = self.activation_buffer, self.parameter_memory, self.table_memory
         m.d.comb += [
             acts.write.eq(self.load.act_write),
             acts.write_address.eq(self.load.act_address),
@@ -143,6 +148,14 @@ class Engine(wiring.Component):
             parameters.read.eq(self.store.post_fetch),
             parameters.read_block.eq(self.store.parameter_block),
             self.store.parameters.eq(parameters.parameters),
+            tables.write.eq(self.load.table_write),
+            tables.write_beat.eq(self.load.table_beat),
+            tables.write_word.eq(self.load.word),
+            tables.read.eq(self.store.table_read),
+            tables.read_table.eq(self.store.table_select),
+            tables.indices.eq(self.store.table_indices),
+            self.store.table_values.eq(tables.values),
+            self.store.counters.eq(self.counters),
         ]
 
     def _array(self, m):

@@ -15,6 +15,7 @@ from hdl.cim.column import Column
 from hdl.cim.loader import Loader
 from hdl.cim.macro import Macro
 from hdl.config import CONFIGS, Config
+from hdl.ipu.activation_buffer import ActivationBuffer
 from hdl.ipu.compute import Compute
 from hdl.ipu.decode import Decode
 from hdl.ipu.registers import Registers
@@ -25,9 +26,10 @@ from sim.rtl.harness import AXI_MEMORY, harness
 from sim.rtl.run import DEFAULT_SEED
 
 from .dma import Dma
-from .geometries import BARE, ODD, WIDE
+from .geometries import BARE, ODD, TWO_LINES, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
+from .load import Loading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +173,19 @@ BENCHES: tuple[Bench, ...] = (
             "readers": ("reader_?.in_flight", "reader_?.waiting", "reader_0.room", "reader_?.offset"),
             "writer": ("writer.waiting", "writer.beat"),
             "bursts": ("reader_?.splitter.rest.*", "writer.splitter.rest.*"),
+        }),
+    Bench(
+        name="activation_buffer", component=ActivationBuffer, module="verif.tb_activation_buffer",
+        configs=("tiny", "small", TWO_LINES), verilator_configs=("edge",),
+        signals={"write": ("turned", "mask"), "read": ("place",)}),
+    Bench(
+        name="load", component=Loading, module="verif.tb_load", configs=("tiny", "small"),
+        verilator_configs=(WIDE, "edge"),
+        signals={
+            "asking": ("load.row", "load.block", "load.rows", "load.blocks", "load.reader.in_flight"),
+            "receiving": ("load.receive.transfer.*", "load.receive.row.*", "load.receive.rows", "load.receive.blocks",
+                          "load.receive.left"),
+            "completing": ("load.started.level", "load.received"),
         }),
     Bench(
         name="ipu", component=Ipu, module="verif.tb_ipu", configs=("tiny",), verilator_configs=("small",),

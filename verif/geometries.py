@@ -13,3 +13,6 @@ BARE = Config(name="bare", rows=8, cols=4, grid_k=1, grid_n=1, planes=1, bus_bit
 #: A 128-bit bus with 32-bit headers, and as many results per cycle as there are output channels.
 WIDE = Config(name="wide", rows=32, cols=4, grid_k=2, grid_n=1, planes=11, bus_bits=128, acc_vectors=8, act_bytes=2048,
               post_lanes=4, outstanding_reads=2, prefetch_beats=64)
+
+#: The smallest activation buffer, and a line as short as a bus word.
+TWO_LINES = BARE.with_(name="two_lines", act_bytes=16)

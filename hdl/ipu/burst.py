@@ -17,15 +17,16 @@ def run_layout() -> data.StructLayout:
 
 
 def burst_layout(max_beats: int) -> data.StructLayout:
-    """A burst within one 4 KiB page; ``last`` if it ends its run."""
-    return data.StructLayout({"address": DMA_ADDR_BITS, "beats": clog2(max_beats + 1), "last": 1})
+    """A burst within one 4 KiB page."""
+    return data.StructLayout({"address": DMA_ADDR_BITS, "beats": clog2(max_beats + 1)})
 
 
 class BurstSplitter(wiring.Component):
     """Runs in, bursts out: none crosses a 4 KiB boundary or is longer than ``max_beats``; each lies within a window.
 
-    A burst that no window allows is not passed on: ``refused`` rises, with its address, and stays until reset.
-    Throughput one burst per three cycles.
+    A burst that no window allows is not passed on: when those before it have been taken, ``refused`` rises with its
+    address and stays until reset. Throughput one burst per cycle, also across runs; latency 3 cycles: a register each
+    for the run, its next burst, and a burst that is allowed.
 
     Parameters
     ----------
@@ -60,51 +61,57 @@ class BurstSplitter(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-        page_beats = BURST_BOUNDARY // config.bus_bytes
-        m.submodules.check = check = WindowCheck(self.permission)
-        rest = Signal(run_layout())
+        advance = Signal()
+        m.d.comb += advance.eq((~self.o_bursts.valid | self.o_bursts.ready) & ~self.refused)
+        running = Signal()
+        checking = Signal()
         burst = Signal.like(self.o_bursts.payload)
         end = Signal(DMA_ADDR_BITS)
+        self._split(m, advance, running, checking, burst, end)
+        self._check(m, advance, checking, burst, end)
+        m.d.comb += self.idle.eq(~running & ~checking & ~self.o_bursts.valid & ~self.refused)
+        return m
+
+    def _split(self, m, advance, running, checking, burst, end):
+        """Takes the next burst, which ends before ``end``, off the run."""
+        config = self.config
+        page_beats = BURST_BOUNDARY // config.bus_bytes
+        rest = Signal(run_layout())
         to_boundary = Signal(clog2(page_beats + 1))
         limit = Signal(range(max(page_beats, self.max_beats) + 1))
+        beats = Signal.like(burst.beats)
+        last = Signal()
+        next_address = rest.address + (beats << clog2(config.bus_bytes))
         m.d.comb += [
             to_boundary.eq(page_beats - rest.address[clog2(config.bus_bytes):clog2(BURST_BOUNDARY)]),
             limit.eq(Mux(to_boundary < self.max_beats, to_boundary, self.max_beats)),
+            last.eq(rest.beats <= limit),
+            beats.eq(Mux(last, rest.beats, limit)),
+            self.i_runs.ready.eq(~running | (advance & last)),
+        ]
+        with m.If(advance):
+            m.d.sync += [
+                checking.eq(running),
+                burst.address.eq(rest.address),
+                burst.beats.eq(beats),
+                end.eq(next_address),
+                rest.address.eq(next_address),
+                rest.beats.eq(rest.beats - beats),
+            ]
+        with m.If(self.i_runs.ready):
+            m.d.sync += [running.eq(self.i_runs.valid), rest.eq(self.i_runs.payload)]
+
+    def _check(self, m, advance, checking, burst, end):
+        m.submodules.check = check = WindowCheck(self.permission)
+        m.d.comb += [
             check.windows.eq(self.windows),
             check.first.eq(burst.address),
             check.end.eq(end),
-            self.o_bursts.payload.eq(burst),
-            self.refused_address.eq(burst.address),
+            self.refused_address.eq(self.o_bursts.payload.address),
         ]
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += [self.idle.eq(1), self.i_runs.ready.eq(1)]
-                with m.If(self.i_runs.valid):
-                    m.d.sync += rest.eq(self.i_runs.payload)
-                    m.next = "SPLIT"
-            with m.State("SPLIT"):
-                beats = Signal.like(burst.beats)
-                m.d.comb += beats.eq(Mux(rest.beats < limit, rest.beats, limit))
-                m.d.sync += [
-                    burst.address.eq(rest.address),
-                    burst.beats.eq(beats),
-                    burst.last.eq(rest.beats <= limit),
-                    end.eq(rest.address + (beats << clog2(config.bus_bytes))),
-                    rest.address.eq(rest.address + (beats << clog2(config.bus_bytes))),
-                    rest.beats.eq(rest.beats - beats),
-                ]
-                m.next = "CHECK"
-            with m.State("CHECK"):
-                m.next = "REFUSED"
-                with m.If(check.allowed):
-                    m.next = "PASS"
-            with m.State("PASS"):
-                m.d.comb += self.o_bursts.valid.eq(1)
-                with m.If(self.o_bursts.ready):
-                    m.next = "SPLIT"
-                    with m.If(burst.last):
-                        m.next = "IDLE"
-            with m.State("REFUSED"):
-                m.d.comb += self.refused.eq(1)
-        return m
+        with m.If(advance):
+            m.d.sync += [
+                self.o_bursts.valid.eq(checking & check.allowed),
+                self.o_bursts.payload.eq(burst),
+                self.refused.eq(checking & ~check.allowed),
+            ]

@@ -120,7 +120,7 @@ def _fetch(m, fetch):
 
 def _load(m, load):
     _reader_inside(m, load)
-    m.d.comb += Assert(load.idle | load.i_commands.valid, "an instruction that runs stays in its queue")
+    m.d.comb += Assert(~load.o_weights.valid | load.i_commands.valid, "an instruction that asks stays in its queue")
 
 
 def _walk(m, walk):

@@ -561,8 +561,10 @@ class RandomProgram(Builder):
             fields["act_address"] = int(self.rng.choice(np.flatnonzero(self.acts.written)))
         if self.chance(0.3):
             tap = self.draw(0, fields["taps"] - 1)
-            fields |= {"first_tap": tap, "first_byte": self.draw(0, fields["tap_bytes"] - 1),
-                       "first_x": tap * fields["tap_x_stride"] if self.chance(0.7) else self.draw(-99, 99)}
+            column = tap * fields["tap_x_stride"]
+            in_line = self.chance(0.7) and abs(column) < 1 << POSITION_BITS - 1
+            fields |= {"first_tap": tap, "first_x": column if in_line else self.draw(-99, 99),
+                       "first_byte": self.draw(0, fields["tap_bytes"] - 1)}
         return fields
 
     def _product_window(self, steps: int) -> dict[str, int]:
@@ -626,8 +628,8 @@ class RandomProgram(Builder):
 
     def _source(self, queue: Queue, extent: int) -> int:
         """Where a queue finds ``extent`` bytes: among the results, in what was placed before, or newly placed."""
-        if self.chance(0.3) and extent <= self.counters - self.pool:
-            address = self.pool + self.draw(0, self.counters - self.pool - extent)
+        if self.chance(0.4) and extent <= self.counters - self.pool:
+            address = self._in_pool(extent)
             if queue not in self.released or not self.outputs.hazards(slice(address, address + extent), False):
                 return address
         if self.chance(0.5) and extent <= self.end:
@@ -680,11 +682,21 @@ class RandomProgram(Builder):
         row = vectors * stride
         return stride, self.draw(0, row) if self.chance(0.1) else row + self.draw(0, 2 * bus)
 
+    def _in_pool(self, extent: int) -> int:
+        """Where ``extent`` bytes lie among the results, often such that they meet some."""
+        last = self.counters - extent
+        results = np.flatnonzero(self.outputs.written[self.pool:self.counters])
+        if results.size and self.chance(0.7):
+            return min(max(self.pool + int(self.rng.choice(results)) - self.draw(0, extent - 1), self.pool), last)
+        return self.draw(self.pool, last)
+
     def _destination(self, extent: int) -> int:
-        if self.chance(0.2) and self.pool + BURST_BOUNDARY + extent < self.counters:  # meets a page boundary
+        if self.chance(0.3):
+            return self._in_pool(extent)
+        if self.chance(0.3) and self.pool + BURST_BOUNDARY + extent < self.counters:  # meets a page boundary
             page = self.draw(self.pool // BURST_BOUNDARY + 1, (self.counters - extent) // BURST_BOUNDARY)
             return page * BURST_BOUNDARY - self.draw(0, extent)
-        return self.pool + self.draw(0, self.counters - self.pool - extent)
+        return self.draw(self.pool, self.counters - extent)
 
     def _requantised(self, output_format: OutputFormat, channel: int, channels: int) -> dict[str, int]:
         """Fields of 8-bit results; loads the parameters and the table that they ask for."""

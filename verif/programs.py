@@ -488,7 +488,7 @@ class RandomProgram(Builder):
     ROWS = 12
 
     def __init__(self, config: Config, rng: np.random.Generator, *, gemms: int = 4, memory_bytes: int = 1 << 15):
-        super().__init__(config, rng, memory_bytes, released=[queue for queue in QUEUES if rng.random() < 0.5])
+        super().__init__(config, rng, memory_bytes, released=[queue for queue in QUEUES if rng.random() < 0.4])
         self._ahead = 0  # steps loaded and not yet consumed
         self.overflows = self.chance(0.1)
         for _ in range(gemms):

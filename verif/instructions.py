@@ -93,10 +93,14 @@ def legal(config: Config, opcode: Opcode) -> dict[str, int]:
     }[opcode]
 
 
-def changes(config: Config) -> list[tuple[Opcode, dict[str, int], tuple[str, ...]]]:
+#: Opcode, changes to the fields of its legal instruction, and the fields whose rules they break.
+Change = tuple[Opcode, dict[str, int], tuple[str, ...]]
+
+
+def changes(config: Config) -> list[Change]:
     """Changes to the legal instruction, and the fields whose rules they break: just so and each for itself, but where
     one rule cannot be broken without another. None: still legal."""
-    found = [(opcode, {}, ()) for opcode in Opcode]
+    found: list[Change] = [(opcode, {}, ()) for opcode in Opcode]
     for opcode in Opcode:
         for name, field in FIELDS[opcode].items():
             if name not in RULED[opcode] + FACTORS.get(opcode, ()):
@@ -104,8 +108,8 @@ def changes(config: Config) -> list[tuple[Opcode, dict[str, int], tuple[str, ...
     return found + _addresses(config) + _loads(config) + _gemm(config) + _store(config)
 
 
-def _addresses(config: Config) -> list[tuple[Opcode, dict[str, int], tuple[str, ...]]]:
-    found = []
+def _addresses(config: Config) -> list[Change]:
+    found: list[Change] = []
     for opcode in Opcode:
         for name in {"address", "residual_address"} & set(FIELDS[opcode]):
             within = range((config.bus_bytes - 1).bit_length())
@@ -115,13 +119,13 @@ def _addresses(config: Config) -> list[tuple[Opcode, dict[str, int], tuple[str, 
     return found
 
 
-def _loads(config: Config) -> list[tuple[Opcode, dict[str, int], tuple[str, ...]]]:
+def _loads(config: Config) -> list[Change]:
     weights, acts = Opcode.LOAD_WEIGHTS, Opcode.LOAD_ACTIVATIONS
     parameters, table = Opcode.LOAD_PARAMETERS, Opcode.LOAD_TABLE
     size, top16, top24 = config.act_bytes, (1 << 16) - 1, (1 << 24) - 1
     per_beat, entries = config.bus_bytes // 8, parameter_entries(config)
     beyond, one = ("buffer_address",), {"rows": 1, "blocks": 1}
-    found = [
+    found: list[Change] = [
         (weights, {"steps": 0}, ("steps",)), (weights, {"beats": 0}, ("beats",)),
         (weights, {"steps": (1 << 32) - 1, "beats": (1 << 32) - 1}, ()),
         (acts, {"row_bytes": 0}, ("row_bytes",)), (acts, {"rows": 0}, ("rows",)), (acts, {"blocks": 0}, ("blocks",)),
@@ -158,7 +162,7 @@ def _loads(config: Config) -> list[tuple[Opcode, dict[str, int], tuple[str, ...]
     return found
 
 
-def _accumulators(config: Config, opcode: Opcode) -> list[tuple[Opcode, dict[str, int], tuple[str, ...]]]:
+def _accumulators(config: Config, opcode: Opcode) -> list[Change]:
     """What GEMM and STORE have in common."""
     top, most, beyond = (1 << 16) - 1, config.acc_vectors, ("acc_vector",)
     return [
@@ -177,9 +181,10 @@ def _accumulators(config: Config, opcode: Opcode) -> list[tuple[Opcode, dict[str
     ]
 
 
-def _gemm(config: Config) -> list[tuple[Opcode, dict[str, int], tuple[str, ...]]]:
+def _gemm(config: Config) -> list[Change]:
     gemm, size, top24 = Opcode.GEMM, config.act_bytes, (1 << 24) - 1
-    found = _accumulators(config, gemm) + [
+    found = _accumulators(config, gemm)
+    found += [
         (gemm, {"steps": 0}, ("steps",)), (gemm, {"steps": (1 << 16) - 1}, ()),
         (gemm, {"tap_rows": 0}, ("tap_rows",)), (gemm, {"tap_rows": 255}, ()),
         (gemm, {"taps": 0, "first_tap": 0}, ("taps", "first_tap")), (gemm, {"taps": 1}, ("first_tap",)),
@@ -197,11 +202,12 @@ def _gemm(config: Config) -> list[tuple[Opcode, dict[str, int], tuple[str, ...]]
     return found + [(gemm, {"padding": 1 << bit}, ("padding",)) for bit in range(FIELDS[gemm]["padding"].bits)]
 
 
-def _store(config: Config) -> list[tuple[Opcode, dict[str, int], tuple[str, ...]]]:
+def _store(config: Config) -> list[Change]:
     store, entries = Opcode.STORE, parameter_entries(config)
     int32 = {"format": OutputFormat.INT32, "table": 0, "residual": 0}
     uint8 = {"format": OutputFormat.UINT8, "low": 0, "high": 255}
-    found = _accumulators(config, store) + [
+    found = _accumulators(config, store)
+    found += [
         (store, {"channels": 0}, ("channels",)), (store, {"channels": 1}, ()),
         (store, {"channels": config.out_cols + 1, "channel": 0}, ("channels",)),
         (store, {"channels": (1 << 16) - 1, "channel": 0}, ("channels", "channel")),

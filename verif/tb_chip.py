@@ -4,7 +4,7 @@ After every fault the same is asked: the cause and the address, the interrupt, m
 and that after a soft reset the next program runs as if nothing had been.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import cocotb
@@ -377,7 +377,7 @@ async def test_a_release_does_not_wait_for_memory(dut, released):
 
 
 #: Cycles for which a test keeps a queue waiting, and what may be counted elsewhere meanwhile.
-HOLD, SLACK = 600, 150
+HOLD, SLACK = 600, 200
 
 #: Counters of waiting.
 WAITS = [name for name in COUNTERS if name.endswith(("_TOKEN", "_MEMORY", "_BUFFER"))]
@@ -469,16 +469,16 @@ async def compute_memory(bench: ChipBench, b: Builder) -> Outcome:
     return await held(bench, b.finish(), None)
 
 
-def stored(b: Builder, **fields: int) -> Draft:
-    """All accumulators, which a GEMM of padding has written before."""
+def stored(b: Builder, vectors: int, **fields: int) -> Draft:
+    """The first accumulator vectors, all channels."""
     size = b.config.out_cols * (1 if "format" in fields else 4)
-    return b.store(address=b.pool, stride=size, vectors=b.config.acc_vectors, acc_vector=0,
-                   channels=b.config.out_cols, channel=0, **fields)
+    return b.store(address=b.pool, stride=size, vectors=vectors, acc_vector=0, channels=b.config.out_cols, channel=0,
+                   **fields)
 
 
 async def store_token(bench: ChipBench, b: Builder) -> Outcome:
     long_gemm(b)
-    stored(b)
+    stored(b, 1)
     return await bench.run(b.finish())
 
 
@@ -487,7 +487,7 @@ async def store_memory(bench: ChipBench, b: Builder) -> Outcome:
     b.load_weights([b.step(1)])
     padding_only(b, 1, bench.config.acc_vectors)
     for _ in range(24):
-        stored(b)
+        stored(b, bench.config.acc_vectors)
     await bench.load(b.finish())
     await bench.memory.hang("aw")
     await bench.go()
@@ -504,21 +504,21 @@ async def store_residual(bench: ChipBench, b: Builder) -> Outcome:
     padding_only(b, 1, config.acc_vectors)
     low, high = format_range(OutputFormat.INT8)
     residual = b.place_unaligned(bench.rng.integers(0, 256, config.acc_vectors * config.out_cols, dtype=np.uint8))
-    stored(b, format=OutputFormat.INT8, low=low, high=high, residual=1, residual_address=residual,
+    stored(b, config.acc_vectors, format=OutputFormat.INT8, low=low, high=high, residual=1, residual_address=residual,
            residual_stride=config.out_cols, residual_multiplier=binary32(1))
     return await held(bench, b.finish(), RESIDUAL_ID)
 
 
-#: What keeps each queue waiting, the counter that tells, and others that do so rightly.
-CAUSES = {
-    "load token": (load_token, "LOAD_TOKEN", set()),
-    "load memory": (load_memory, "LOAD_MEMORY", set()),
-    "load buffer": (load_buffer, "LOAD_BUFFER", set()),
-    "compute token": (compute_token, "COMPUTE_TOKEN", {"LOAD_MEMORY"}),
-    "compute memory": (compute_memory, "COMPUTE_MEMORY", set()),
-    "store token": (store_token, "STORE_TOKEN", set()),
-    "store memory": (store_memory, "STORE_MEMORY", set()),
-    "store residual": (store_residual, "STORE_MEMORY", set()),
+#: What keeps a queue waiting, the counter that tells, and others that grow rightly.
+CAUSES: dict[str, tuple[Callable[[ChipBench, Builder], Awaitable[Outcome]], str, set[str]]] = {
+    "load_token": (load_token, "LOAD_TOKEN", set()),
+    "load_memory": (load_memory, "LOAD_MEMORY", set()),
+    "load_buffer": (load_buffer, "LOAD_BUFFER", set()),
+    "compute_token": (compute_token, "COMPUTE_TOKEN", {"LOAD_MEMORY"}),
+    "compute_memory": (compute_memory, "COMPUTE_MEMORY", set()),
+    "store_token": (store_token, "STORE_TOKEN", set()),
+    "store_memory": (store_memory, "STORE_MEMORY", set()),
+    "store_residual": (store_residual, "STORE_MEMORY", set()),
 }
 
 
@@ -746,14 +746,14 @@ async def test_permissions_and_disabled_windows_refuse(dut):
 
 
 @cocotb.test()
-@cocotb.parametrize(stride=["stride", "block_stride", "store stride", "row_stride", "residual_stride",
+@cocotb.parametrize(stride=["stride", "block_stride", "store_stride", "row_stride", "residual_stride",
                             "residual_row_stride"])
 async def test_strides_beyond_the_address_space_are_refused(dut, stride):
     """Addresses past 2^40 do not wrap around, not even if a window's limit says that they were allowed."""
     bench = await ChipBench.start(dut)
     bus, size = bench.config.bus_bytes, 1 << 14
     base = (1 << ADDR_BITS) - size
-    name = stride.removeprefix("store ")
+    name = stride.removeprefix("store_")
     outer = name == "block_stride" or name.endswith("row_stride")
     for step in ((1 << 32) - 61, size) if FAST else (size,):
         b = simple_program(bench.config, bench.rng, memory_bytes=size)
@@ -827,7 +827,7 @@ async def test_each_illegal_field_stops(dut):
         image = b.finish(records=[encoded(opcode, legal(bench.config, opcode) | change)])
         outcome = await bench.run(image)
         bench.check_stopped(image, outcome, Cause.ILLEGAL_FIELD, image.entry)
-        assert bench.rules.counts["ar"] == 1 and not bench.rules.counts["aw"]
+        assert (bench.rules.counts["ar"], bench.rules.counts["aw"]) == (1, 0), "nothing but the program is read"
         await bench.soft_reset()
     await bench.run_and_check(small_image(bench))
 

@@ -49,11 +49,13 @@ def _numbers(config: Config) -> list[tuple[str, int, str]]:
     constants += [
         ("COLUMNS", config.columns, "columns of the whole grid"),
         ("OUT_COLS", config.out_cols, "output channels of a step"),
-        ("LINE_BYTES", config.line_bytes, "bytes of an activation buffer line"),
+        ("LINE_BYTES", config.line_bytes, "bytes of activations that the grid takes per vector and step"),
         ("ACT_LINES", config.act_lines, "lines of the activation buffer"),
         ("MAX_STEP_BEATS", config.max_step_beats, "bus words of the longest step"),
         ("PARAMETER_ENTRIES", isa.parameter_entries(config), "entries of the parameter memory"),
         ("PARAMETER_BYTES", PARAMETER_BYTES, "int32 bias, then binary32 multiplier"),
+        ("TABLES", isa.TABLES, "lookup tables, numbered from 1"),
+        ("TABLE_ENTRIES", isa.TABLE_ENTRIES, "bytes of a lookup table"),
         ("INSTRUCTION_BYTES", INSTRUCTION_BYTES, ""),
         ("WINDOWS", csr.WINDOWS, "DMA windows"),
     ]

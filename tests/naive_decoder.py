@@ -10,7 +10,7 @@ RECORD_BYTES = 64
 """Length of every instruction."""
 
 PRESENT_QUEUES = 0b00111
-"""Bits of `wait` and `signal` that name a queue which exists: LOAD, COMPUTE and STORE."""
+"""Bits of `wait`, `signal` and `release` that name a queue which exists: LOAD, COMPUTE and STORE."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,15 @@ INSTRUCTIONS: dict[int, tuple[str, list[Field]]] = {
         "LOAD_ACTIVATIONS",
         [
             Field(127, 64, "address"),
-            Field(159, 128, "stride"),
-            Field(175, 160, "rows"),
-            Field(191, 176, "row_beats"),
-            Field(223, 192, "buffer_beat"),
-            Field(255, 224, "buffer_stride"),
-            Field(511, 256, "reserved"),
+            Field(151, 128, "row_bytes"),
+            Field(167, 152, "rows"),
+            Field(199, 168, "stride"),
+            Field(215, 200, "blocks"),
+            Field(247, 216, "block_stride"),
+            Field(271, 248, "buffer_address"),
+            Field(295, 272, "buffer_stride"),
+            Field(319, 296, "buffer_block_stride"),
+            Field(511, 320, "reserved"),
         ],
     ),
     0x03: (
@@ -67,38 +70,76 @@ INSTRUCTIONS: dict[int, tuple[str, list[Field]]] = {
             Field(511, 160, "reserved"),
         ],
     ),
+    0x04: (
+        "LOAD_TABLE",
+        [
+            Field(127, 64, "address"),
+            Field(135, 128, "table"),
+            Field(511, 136, "reserved"),
+        ],
+    ),
     0x10: (
         "GEMM",
         [
             Field(79, 64, "steps"),
             Field(95, 80, "vectors"),
-            Field(127, 96, "act_line"),
-            Field(143, 128, "act_vector_stride"),
-            Field(159, 144, "act_step_stride"),
-            Field(175, 160, "acc_vector"),
-            Field(176, 176, "accumulate"),
-            Field(177, 177, "act_signed"),
-            Field(178, 178, "keep"),
-            Field(183, 179, "padding"),
-            Field(191, 184, "zero_point"),
-            Field(511, 192, "reserved"),
+            Field(111, 96, "vector_rows"),
+            Field(127, 112, "acc_vector"),
+            Field(151, 128, "act_address"),
+            Field(175, 152, "x", signed=True),
+            Field(199, 176, "y", signed=True),
+            Field(223, 200, "x_stride", signed=True),
+            Field(247, 224, "y_stride", signed=True),
+            Field(271, 248, "x_end"),
+            Field(295, 272, "y_end"),
+            Field(319, 296, "tap_bytes"),
+            Field(327, 320, "taps"),
+            Field(335, 328, "tap_rows"),
+            Field(359, 336, "tap_x_stride", signed=True),
+            Field(383, 360, "tap_y_stride", signed=True),
+            Field(391, 384, "first_tap"),
+            Field(415, 392, "first_x", signed=True),
+            Field(439, 416, "first_byte"),
+            Field(440, 440, "accumulate"),
+            Field(441, 441, "maximum"),
+            Field(442, 442, "act_signed"),
+            Field(443, 443, "keep"),
+            Field(447, 444, "padding"),
+            Field(455, 448, "zero_point"),
+            Field(511, 456, "reserved"),
         ],
     ),
     0x20: (
         "STORE",
         [
             Field(127, 64, "address"),
-            Field(159, 128, "stride"),
-            Field(175, 160, "vectors"),
-            Field(191, 176, "channels"),
-            Field(207, 192, "acc_vector"),
-            Field(223, 208, "channel"),
-            Field(231, 224, "format"),
-            Field(239, 232, "padding"),
-            Field(255, 240, "zero_point", signed=True),
-            Field(271, 256, "low", signed=True),
-            Field(287, 272, "high", signed=True),
-            Field(511, 288, "reserved"),
+            Field(143, 128, "vectors"),
+            Field(159, 144, "vector_rows"),
+            Field(191, 160, "stride"),
+            Field(223, 192, "row_stride"),
+            Field(239, 224, "acc_vector"),
+            Field(255, 240, "channels"),
+            Field(271, 256, "channel"),
+            Field(275, 272, "format"),
+            Field(279, 276, "table"),
+            Field(283, 280, "residual"),
+            Field(287, 284, "padding"),
+            Field(295, 288, "release"),
+            Field(311, 296, "zero_point", signed=True),
+            Field(327, 312, "low", signed=True),
+            Field(343, 328, "high", signed=True),
+            Field(407, 344, "residual_address"),
+            Field(439, 408, "residual_stride"),
+            Field(471, 440, "residual_row_stride"),
+            Field(503, 472, "residual_multiplier"),
+            Field(511, 504, "residual_zero_point"),
+        ],
+    ),
+    0x21: (
+        "STORE_COUNTERS",
+        [
+            Field(127, 64, "address"),
+            Field(511, 128, "reserved"),
         ],
     ),
 }
@@ -173,7 +214,7 @@ def decode_step(data: bytes, *, rows: int, columns: int, planes: int, bus_bits: 
 def decode_instruction(record: bytes) -> dict[str, int | str]:
     """The fields of an instruction by name, and its own name as `instruction`; `reserved` and `padding` are left out.
 
-    `zero_point` of a GEMM is the u8 of the table whatever `act_signed` is. Refuses what no configuration can run
+    `zero_point` of a GEMM is the u8 of the table whatever `act_signed` is, and so is that of a residual. Refuses what no configuration can run
     because of its encoding: an unknown opcode, bits that must be zero and reserved queues. The rules for the values
     of the fields, most of which need a configuration, are not checked.
     """
@@ -193,7 +234,7 @@ def decode_instruction(record: bytes) -> dict[str, int | str]:
             if value != 0:
                 raise ValueError(f"Bits {field.high}:{field.low} of a {name} are not zero.")
             continue
-        if field.name in ("wait", "signal") and value & ~PRESENT_QUEUES:
+        if field.name in ("wait", "signal", "release") and value & ~PRESENT_QUEUES:
             raise ValueError(f"The field {field.name} of a {name} names a reserved queue: {value:#04x}.")
         result[field.name] = value
     return result

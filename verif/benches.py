@@ -164,7 +164,7 @@ BENCHES: tuple[Bench, ...] = (
             "integer": ("integer", "shifted"),
         }),
     Bench(
-        name="decode", component=Decode, module="verif.tb_decode", configs=("small",), verilator_configs=(WIDE,),
+        name="decode", component=Decode, module="verif.tb_decode", configs=("tiny", "small"), verilator_configs=(WIDE,),
         signals={"rules": ("known", "legal", "record.*")}),
     Bench(name="registers", component=Registers, module="verif.tb_registers", configs=("small",)),
     Bench(

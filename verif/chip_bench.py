@@ -175,7 +175,7 @@ class ChipBench:
         assert execution.cause == Cause.NONE, f"the golden model stops with {execution.cause.name}"
         assert (outcome.done, outcome.error, outcome.cause) == (True, False, Cause.NONE), outcome
         assert outcome.overflow == execution.overflow, f"overflow must be {execution.overflow}"
-        wrong = np.flatnonzero(self.memory.content != image.expected(execution))
+        wrong = image.wrong(self.memory.content, execution)
         assert not wrong.size, f"{wrong.size} bytes are wrong, the first at {image.base + int(wrong[0]):#x}"
         expected = {"ARRAY_BUSY": execution.array_busy, "WEIGHT_BEATS": execution.weight_beats,
                     "READ_BEATS": execution.read_beats, "WRITE_BEATS": execution.write_beats}
@@ -190,7 +190,20 @@ class ChipBench:
         assert outcome.counters["COMPUTE_BUSY"] >= execution.array_busy
         assert outcome.counters["LOAD_BUSY"] >= self._words_loaded(image)
         assert (self.rules.reads_open, self.rules.writes_open) == (0, 0), "done with transfers under way"
+        stored = image.counters(self.memory.content)
+        if stored is not None:
+            self._check_stored(stored, outcome)
         return execution
+
+    def _check_stored(self, stored: dict[str, int], outcome: Outcome):
+        """What STORE_COUNTERS wrote is of this program, and of one cycle."""
+        later = {name: value for name, value in stored.items() if value > outcome.counters[name]}
+        assert not later, f"no counter may be larger in memory than at the end, as {later}"
+        assert max(stored["ARRAY_BUSY"], stored["WEIGHT_BEATS"], stored["READ_BEATS"]) <= stored["CYCLES"], stored
+        assert 0 < stored["CYCLES"] < outcome.counters["CYCLES"], stored
+        for queue in QUEUES:
+            states = [value for name, value in stored.items() if name.startswith(f"{queue.name}_")]
+            assert sum(states) <= stored["CYCLES"], f"one state at a time, not {stored}"
 
     def _words_loaded(self, image: Image) -> int:
         """Bus words that the load queue itself moves."""

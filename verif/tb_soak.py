@@ -87,7 +87,7 @@ async def test_programs_follow_one_another_for_very_long(dut):
         assert execution.cause == Cause.NONE
         counters = await soak.run(image)
         memory = await soak.memory()
-        wrong = np.flatnonzero(memory != image.expected(execution))
+        wrong = image.wrong(memory, execution)
         assert not wrong.size, f"program {programs}: {wrong.size} bytes differ, the first at {wrong[0]:#x}"
         assert counters["ARRAY_BUSY"] == execution.array_busy
         cycles += counters["CYCLES"]

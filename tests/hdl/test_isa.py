@@ -62,10 +62,16 @@ def test_what_is_no_instruction_is_refused(record, message):
 
 LEGAL = {
     Opcode.LOAD_WEIGHTS: {"address": 64, "beats": 1, "steps": 1},
-    Opcode.LOAD_ACTIVATIONS: {"address": 64, "rows": 2, "row_beats": 2, "buffer_stride": 2, "stride": 64},
+    Opcode.LOAD_ACTIVATIONS: {"address": 67, "row_bytes": 5, "rows": 2, "blocks": 3, "buffer_address": 1,
+                              "buffer_stride": 5, "buffer_block_stride": 10, "stride": 3, "block_stride": 999},
     Opcode.LOAD_PARAMETERS: {"address": 64, "channels": 16, "channel": 16},
-    Opcode.GEMM: {"steps": 2, "vectors": 2, "act_vector_stride": 1, "act_step_stride": 2},
-    Opcode.STORE: {"address": 64, "stride": 64, "vectors": 2, "channels": 7, "format": 1, "low": -128, "high": 127},
+    Opcode.LOAD_TABLE: {"address": 64, "table": 1},
+    Opcode.GEMM: {"steps": 2, "vectors": 2, "vector_rows": 3, "acc_vector": 10, "x": -5, "x_stride": 7, "x_end": 4096,
+                  "y_end": 1, "tap_bytes": 5, "taps": 3, "tap_rows": 2, "first_tap": 2, "first_byte": 4},
+    Opcode.STORE: {"address": 67, "stride": 7, "vectors": 2, "vector_rows": 3, "acc_vector": 10, "channels": 7,
+                   "format": 1, "table": 2, "residual": 2, "release": 7, "low": -128, "high": 127,
+                   "residual_address": 3, "residual_multiplier": 0x5F7F_FFFF},
+    Opcode.STORE_COUNTERS: {"address": 3},
 }
 
 
@@ -75,27 +81,50 @@ def test_the_examples_are_legal(opcode):
 
 
 @pytest.mark.parametrize(("opcode", "change", "named"), [
-    (Opcode.LOAD_WEIGHTS, {"address": 4}, "address"), (Opcode.LOAD_WEIGHTS, {"address": 1 << 40}, "address"),
+    *((opcode, {"address": 4}, "address")
+      for opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_TABLE)),
+    *((opcode, {"address": 1 << 40}, "address") for opcode in Opcode if opcode != Opcode.GEMM),
     (Opcode.LOAD_WEIGHTS, {"steps": 0}, "steps"), (Opcode.LOAD_WEIGHTS, {"beats": 0}, "beats"),
-    (Opcode.LOAD_ACTIVATIONS, {"stride": 4}, "stride"), (Opcode.LOAD_ACTIVATIONS, {"rows": 0}, "rows"),
-    (Opcode.LOAD_ACTIVATIONS, {"row_beats": 0}, "row_beats"),
-    (Opcode.LOAD_ACTIVATIONS, {"buffer_beat": 509}, "buffer_beat"),
-    (Opcode.LOAD_ACTIVATIONS, {"buffer_stride": 511}, "buffer_beat"),
+    *((Opcode.LOAD_ACTIVATIONS, {name: 0}, name) for name in ("row_bytes", "rows", "blocks")),
+    (Opcode.LOAD_ACTIVATIONS, {"buffer_address": 4067}, "buffer_address"),
+    (Opcode.LOAD_ACTIVATIONS, {"buffer_stride": 4071}, "buffer_address"),
+    (Opcode.LOAD_ACTIVATIONS, {"buffer_block_stride": 2043}, "buffer_address"),
     (Opcode.LOAD_PARAMETERS, {"channels": 0}, "channels"), (Opcode.LOAD_PARAMETERS, {"channel": 17}, "channel"),
-    (Opcode.GEMM, {"steps": 0}, "steps"), (Opcode.GEMM, {"vectors": 0}, "vectors"),
-    (Opcode.GEMM, {"acc_vector": 15}, "acc_vector"), (Opcode.GEMM, {"act_line": 125}, "act_line"),
-    (Opcode.GEMM, {"padding": 1}, "padding"),
-    (Opcode.STORE, {"stride": 1}, "stride"), (Opcode.STORE, {"vectors": 0}, "vectors"),
+    (Opcode.LOAD_TABLE, {"table": 0}, "table"), (Opcode.LOAD_TABLE, {"table": 3}, "table"),
+    *((Opcode.GEMM, {name: 0}, name) for name in ("steps", "vectors", "vector_rows", "tap_rows")),
+    (Opcode.GEMM, {"acc_vector": 11}, "acc_vector"), (Opcode.GEMM, {"vectors": 3}, "acc_vector"),
+    (Opcode.GEMM, {"act_address": 4096}, "act_address"), (Opcode.GEMM, {"x_end": 4097}, "x_end"),
+    (Opcode.GEMM, {"y_end": 4097}, "y_end"), (Opcode.GEMM, {"first_tap": 3}, "first_tap"),
+    (Opcode.GEMM, {"first_byte": 5}, "first_byte"), (Opcode.GEMM, {"padding": 1}, "padding"),
+    (Opcode.STORE, {"residual_address": 1 << 40}, "residual_address"),
+    (Opcode.STORE, {"vectors": 0}, "vectors"), (Opcode.STORE, {"vector_rows": 0}, "vector_rows"),
     (Opcode.STORE, {"channels": 0}, "channels"), (Opcode.STORE, {"channels": 17}, "channels"),
-    (Opcode.STORE, {"acc_vector": 15}, "acc_vector"), (Opcode.STORE, {"channel": 1}, "channel"),
-    (Opcode.STORE, {"channel": 26}, "channel"), (Opcode.STORE, {"format": 3}, "format"),
-    (Opcode.STORE, {"padding": 1}, "padding"), (Opcode.STORE, {"low": -129}, "low"),
-    (Opcode.STORE, {"high": 128}, "high"), (Opcode.STORE, {"low": 5, "high": 4}, "low"),
+    (Opcode.STORE, {"acc_vector": 11}, "acc_vector"), (Opcode.STORE, {"vector_rows": 4}, "acc_vector"),
+    (Opcode.STORE, {"channel": 1}, "channel"), (Opcode.STORE, {"channel": 26}, "channel"),
+    (Opcode.STORE, {"format": 3}, "format"), (Opcode.STORE, {"table": 3}, "table"),
+    (Opcode.STORE, {"format": 0, "residual": 0}, "table"), (Opcode.STORE, {"format": 0, "table": 0}, "residual"),
+    (Opcode.STORE, {"residual": 3}, "residual"), (Opcode.STORE, {"padding": 1}, "padding"),
+    (Opcode.STORE, {"release": 8}, "release"),
+    (Opcode.STORE, {"residual_multiplier": 0x5F80_0000}, "residual_multiplier"),
+    (Opcode.STORE, {"residual_multiplier": 0xFFC0_0000}, "residual_multiplier"),
+    (Opcode.STORE, {"low": -129}, "low"), (Opcode.STORE, {"high": 128}, "high"),
+    (Opcode.STORE, {"low": 5, "high": 4}, "low"),
 ])
 def test_each_rule_is_named_when_it_is_broken(opcode, change, named):
     broken = illegal_fields(configuration("small"), Instruction(opcode, LEGAL[opcode] | change))
     assert len(broken) == 1
     assert broken[0].startswith(f"{opcode.name} {named} must be ")
+
+
+@pytest.mark.parametrize(("count", "first"), [("taps", "first_tap"), ("tap_bytes", "first_byte")])
+def test_what_is_none_has_no_first(count, first):
+    broken = illegal_fields(configuration("small"), Instruction(Opcode.GEMM, LEGAL[Opcode.GEMM] | {count: 0, first: 0}))
+    assert [sentence.split()[1] for sentence in broken] == [count, first]
+
+
+def test_release_is_a_field_of_store():
+    assert Instruction(Opcode.STORE, {"release": 5}).release == 5
+    assert Instruction(Opcode.GEMM, {}).release == 0
 
 
 def test_formats():

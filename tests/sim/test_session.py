@@ -82,8 +82,8 @@ def test_unknown_backend():
 
 def store_program() -> Program:
     """The smallest legal program: stores accumulators that hold whatever they hold."""
-    store = Instruction(Opcode.STORE, {"address": 0x1000, "stride": 64, "vectors": 2, "channels": CONFIG.out_cols,
-                                       "format": OutputFormat.INT32})
+    store = Instruction(Opcode.STORE, {"address": 0x1000, "stride": 64, "vectors": 2, "vector_rows": 1,
+                                       "channels": CONFIG.out_cols, "format": OutputFormat.INT32})
     return Program.assemble(CONFIG, [store], entry=0, memory_bytes=0x2000, writable=(0x1000, 0x1080),
                             outputs={"y": Tensor(0x1000, (2, CONFIG.out_cols), "int32", 64)})
 
@@ -110,24 +110,26 @@ def gemm_program(config, steps: int, vectors: int, rng: np.random.Generator) -> 
     limit = (1 << config.planes) - 1
     values = rng.integers(-limit, limit + 1, (steps, config.columns, config.rows))
     weights = b"".join(pack_step(config, Step.of_weights(step)).tobytes() for step in values)
-    beats = -(-config.line_bytes // bus)
+    line = config.line_bytes
     activations = 0x400 + len(weights)
-    outputs = activations + vectors * steps * beats * bus
-    stride = -(-4 * config.out_cols // bus) * bus
+    outputs = activations + vectors * steps * line
+    stride = 4 * config.out_cols
     end = outputs + vectors * stride
     instructions = [
         Instruction(Opcode.LOAD_ACTIVATIONS, {
-            "address": activations, "stride": beats * bus, "rows": vectors * steps, "row_beats": beats,
-            "buffer_stride": beats}, signal=(Queue.COMPUTE,)),
+            "address": activations, "row_bytes": vectors * steps * line, "rows": 1, "blocks": 1},
+            signal=(Queue.COMPUTE,)),
         Instruction(Opcode.LOAD_WEIGHTS, {"address": 0x400, "beats": len(weights) // bus, "steps": steps}),
-        Instruction(Opcode.GEMM, {"steps": steps, "vectors": vectors, "act_vector_stride": steps, "act_step_stride": 1,
-                                  "act_signed": 1, "zero_point": 3}, wait=(Queue.LOAD,), signal=(Queue.STORE,)),
-        Instruction(Opcode.STORE, {"address": outputs, "stride": stride, "vectors": vectors,
+        Instruction(Opcode.GEMM, {"steps": steps, "vectors": vectors, "vector_rows": 1, "x_stride": steps * line,
+                                  "x_end": config.act_bytes, "y_end": 1, "tap_bytes": steps * line, "taps": 1,
+                                  "tap_rows": 1, "act_signed": 1, "zero_point": 3},
+                    wait=(Queue.LOAD,), signal=(Queue.STORE,)),
+        Instruction(Opcode.STORE, {"address": outputs, "stride": stride, "vectors": vectors, "vector_rows": 1,
                                    "channels": config.out_cols}, wait=(Queue.COMPUTE,)),
     ]
     return Program.assemble(
         config, instructions, entry=0, segments=[(0x400, weights)], memory_bytes=end, writable=(outputs, end),
-        inputs={"x": Tensor(activations, (vectors * steps, config.line_bytes), "int8", beats * bus)},
+        inputs={"x": Tensor(activations, (vectors * steps, config.line_bytes), "int8", line)},
         outputs={"y": Tensor(outputs, (vectors, config.out_cols), "int32", stride)})
 
 

@@ -88,10 +88,9 @@ class LayerProgram:
         self.end = 0
         self.segments: list[tuple[int, bytes]] = []
         outputs, inputs = layer.weights.shape
-        self.row_bytes = -(-inputs // config.line_bytes) * config.line_bytes
+        self.inputs = inputs
         self.tiles = -(-outputs // config.out_cols)
-        self.x = Tensor(self._place(vectors * self.row_bytes), (vectors, self.row_bytes), layer.act_dtype,
-                        self.row_bytes)
+        self.x = Tensor(self._place(vectors * inputs, 1), (vectors, inputs), layer.act_dtype, inputs)
         self.y = {f"y{n:03}": self._tile_output(n) for n in range(self.tiles)}
         self.writable = (self.x.end, self.end)
         instructions = [self._load_activations()]
@@ -103,10 +102,8 @@ class LayerProgram:
                                         writable=self.writable)
 
     def run(self, x: np.ndarray, seed: int = 0):
-        """The execution with activations ``x`` [vectors, inputs], which random bytes fill up, and its results."""
-        padded = np.random.default_rng(98).integers(0, 256, self.x.shape, dtype=np.uint8).view(self.x.dtype)
-        padded[:, :x.shape[1]] = x
-        execution = execute(self.config, self.program.image({"x": padded}), self.program.entry, self.program.count,
+        """The execution with activations ``x`` [vectors, inputs], and its results."""
+        execution = execute(self.config, self.program.image({"x": x}), self.program.entry, self.program.count,
                             seed=seed)
         results = self.program.results(execution.memory)
         return execution, np.concatenate([results[name] for name in self.y], axis=1)
@@ -123,9 +120,8 @@ class LayerProgram:
         dtype = {OutputFormat.INT32: "int32", OutputFormat.INT8: "int8", OutputFormat.UINT8: "uint8"}
         part = self._channels(n)
         channels = part.stop - part.start
-        row = channels * np.dtype(dtype[self.layer.output_format]).itemsize
-        stride = row + -row % self.config.bus_bytes
-        return Tensor(self._place(self.vectors * stride), (self.vectors, channels), dtype[self.layer.output_format],
+        stride = channels * np.dtype(dtype[self.layer.output_format]).itemsize
+        return Tensor(self._place(self.vectors * stride, 1), (self.vectors, channels), dtype[self.layer.output_format],
                       stride)
 
     def _segment(self, content: np.ndarray) -> int:
@@ -134,10 +130,9 @@ class LayerProgram:
         return address
 
     def _load_activations(self) -> Instruction:
-        beats = self.row_bytes // self.config.bus_bytes
         return Instruction(Opcode.LOAD_ACTIVATIONS, {
-            "address": self.x.address, "stride": self.row_bytes, "rows": self.vectors, "row_beats": beats,
-            "buffer_stride": beats}, signal=(COMPUTE,))
+            "address": self.x.address, "row_bytes": self.vectors * self.inputs, "rows": 1, "blocks": 1},
+            signal=(COMPUTE,))
 
     def _tile(self, n: int) -> list[Instruction]:
         config, layer, part = self.config, self.layer, self._channels(n)
@@ -161,11 +156,13 @@ class LayerProgram:
                 "address": self._segment(parameters), "channels": loaded, "channel": entry},
                 wait=reuse, signal=(STORE,)),
             Instruction(Opcode.GEMM, {
-                "steps": len(steps), "vectors": self.vectors, "act_vector_stride": len(steps), "act_step_stride": 1,
-                "acc_vector": acc_vector, "act_signed": int(layer.act_dtype == "int8"),
+                "steps": len(steps), "vectors": self.vectors, "vector_rows": 1, "acc_vector": acc_vector,
+                "x_stride": self.inputs, "x_end": config.act_bytes, "y_end": 1, "tap_bytes": self.inputs, "taps": 1,
+                "tap_rows": 1, "act_signed": int(layer.act_dtype == "int8"),
                 "zero_point": layer.act_zero_point & 255}, wait=(*first, *reuse), signal=(STORE,)),
             Instruction(Opcode.STORE, {
-                "address": y.address, "stride": y.stride, "vectors": self.vectors, "channels": channels,
-                "acc_vector": acc_vector, "channel": entry, "format": layer.output_format,
-                "zero_point": layer.zero_point, "low": low, "high": high}, wait=(LOAD, COMPUTE), signal=reused),
+                "address": y.address, "stride": y.stride, "vectors": self.vectors, "vector_rows": 1,
+                "channels": channels, "acc_vector": acc_vector, "channel": entry, "format": layer.output_format,
+                "release": sum(1 << queue for queue in reused), "zero_point": layer.zero_point, "low": low,
+                "high": high}, wait=(LOAD, COMPUTE)),
         ]

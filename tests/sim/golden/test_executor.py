@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from hdl.config import CONFIGS, INSTRUCTION_BYTES
-from hdl.csr import Cause
+from hdl.csr import COUNTERS, Cause
 from hdl.isa import Instruction, Opcode, OutputFormat, Queue
 from hdl.layouts import Step, pack_step, step_beats
 from sim.golden.executor import execute
 from sim.golden.gemm import gemm
 from sim.golden.post import requantise
 
-from .programs import Layer, LayerProgram, memory_of
+from .programs import Layer, LayerProgram, memory_of, tile_steps
 
 TINY, SMALL = CONFIGS["tiny"], CONFIGS["small"]
 LOAD, COMPUTE, STORE = Queue.LOAD, Queue.COMPUTE, Queue.STORE
@@ -34,10 +34,25 @@ def load_weights(config, content, steps=1, address=DATA, **tokens):
 
 
 def store(config, vectors=1, channels=None, stride=64, **others):
-    wait = others.pop("wait", (COMPUTE,))
+    wait, signal = others.pop("wait", (COMPUTE,)), others.pop("signal", ())
     return Instruction(Opcode.STORE, {
-        "address": OUT, "vectors": vectors, "channels": channels or config.out_cols, "stride": stride} | others,
-        wait=wait)
+        "address": OUT, "vectors": vectors, "vector_rows": 1, "channels": channels or config.out_cols,
+        "stride": stride} | others, wait, signal)
+
+
+def product(config, steps=1, vectors=1, *, wait=(), signal=(), line=0, vector_stride=0, step_stride=0, **others):
+    """A GEMM over whole lines of the buffer."""
+    size = config.line_bytes
+    return Instruction(Opcode.GEMM, {
+        "steps": steps, "vectors": vectors, "vector_rows": 1, "act_address": line * size,
+        "x_stride": vector_stride * size, "x_end": config.act_bytes, "y_end": 1, "tap_bytes": size, "taps": steps,
+        "tap_rows": 1, "tap_x_stride": step_stride * size} | others, wait, signal)
+
+
+def load(address, size, **others):
+    tokens = {name: others.pop(name) for name in ("wait", "signal") if name in others}
+    return Instruction(Opcode.LOAD_ACTIVATIONS, {
+        "address": address, "row_bytes": size, "rows": 1, "blocks": 1} | others, **tokens)
 
 
 def int32_at(memory, address, count):
@@ -94,7 +109,7 @@ def test_a_missing_token_shows_in_some_order():
     content = packed(TINY, step_of(TINY, 0))
     instructions = [
         load_weights(TINY, content),
-        Instruction(Opcode.GEMM, {"steps": 1, "vectors": 1}),
+        product(TINY),
         store(TINY, wait=())]
     zero = [not run(TINY, instructions, (DATA, content), seed=seed).memory[OUT:OUT + 16].any() for seed in range(16)]
     assert any(zero)
@@ -130,7 +145,7 @@ def test_activation_buffer_is_random_at_power_up():
     """The weights are ones, so the results are sums of activations."""
     content = packed(SMALL, step_of(SMALL))
     instructions = [load_weights(SMALL, content),
-                    Instruction(Opcode.GEMM, {"steps": 1, "vectors": 16, "act_vector_stride": 1}, signal=(STORE,)),
+                    product(SMALL, 1, 16, vector_stride=1, signal=(STORE,)),
                     store(SMALL, 16)]
     results = int32_at(run(SMALL, instructions, (DATA, content)).memory, OUT, 256).reshape(16, 16)
     assert len(set(results[:, 0].tolist())) > 10
@@ -139,31 +154,55 @@ def test_activation_buffer_is_random_at_power_up():
 # Instructions
 
 
-def test_load_activations_strides():
-    """Rows come from and go to strided places; every byte is read back through a column with one weight."""
-    config = TINY
-    rows = np.arange(1, 73, dtype=np.uint8).reshape(9, 8)
-    weights = np.zeros((8, config.columns, config.rows), int)
-    for r in range(8):
-        weights[r, :, r] = 1
-    content = packed(config, *[Step.of_weights(w) for w in weights])
-    instructions = [
-        Instruction(Opcode.LOAD_ACTIVATIONS, {
-            "address": 0x4000, "stride": 24, "rows": 3, "row_beats": 2, "buffer_beat": 0, "buffer_stride": 3},
-            signal=(COMPUTE,)),
-        load_weights(config, content, steps=8)]
-    for r in range(8):
-        instructions.append(Instruction(Opcode.GEMM, {
-            "steps": 1, "vectors": 3, "act_line": 1, "act_vector_stride": 3},
-            wait=(LOAD,) if r == 0 else (STORE,), signal=(STORE,)))
-        instructions.append(Instruction(Opcode.STORE, {
-            "address": OUT + 256 * r, "vectors": 3, "channels": 1, "stride": 8}, wait=(COMPUTE,), signal=(COMPUTE,)))
-    # lines 1, 4, 7 are the second bus words of the rows
-    execution = run(config, instructions, (DATA, content), (0x4000, rows.tobytes()))
+def lanes_of(config) -> bytes:
+    """Steps that give the bytes of a line, one after another, in output channel 0."""
+    weights = np.zeros((config.rows, config.columns, config.rows), int)
+    weights[np.arange(config.rows), :, np.arange(config.rows)] = 1
+    return packed(config, *[Step.of_weights(w) for w in weights])
+
+
+def buffer_after(config, loads, *segments):
+    """The activation buffer of ``tiny``, read back lane by lane."""
+    content = lanes_of(config)
+    vectors = config.act_lines // 2
+    instructions = [*loads, load_weights(config, content, steps=8), load_weights(config, content, 8, signal=(COMPUTE,))]
+    for half in range(2):
+        for r in range(8):
+            instructions += [product(config, 1, vectors, line=half * vectors, vector_stride=1,
+                                     wait=(LOAD,) if half == r == 0 else (STORE,), signal=(STORE,)),
+                             store(config, vectors, 1, stride=8, address=OUT + 256 * r + 128 * half,
+                                   signal=(COMPUTE,))]
+    execution = run(config, instructions, (DATA, content), *segments)
     assert execution.cause is Cause.NONE
-    for r in range(8):
-        for v in range(3):
-            assert int32_at(execution.memory, OUT + 256 * r + 8 * v, 1)[0] == rows[3 * v + 1, r]
+    return np.array([[int32_at(execution.memory, OUT + 256 * r + 128 * (line // vectors) + 8 * (line % vectors), 1)[0]
+                      for r in range(8)] for line in range(2 * vectors)], np.uint8).ravel()
+
+
+def test_load_activations_walks_rows_and_blocks_of_any_alignment():
+    """Byte by byte as the page of formats says; what is loaded twice is of the later row."""
+    rng = np.random.default_rng(34)
+    memory = rng.integers(0, 256, 999, dtype=np.uint8)
+    expected = memory[:64].copy()
+    loads = [load(0x4000, 64)]
+    for _ in range(12):
+        while True:
+            fields = {"row_bytes": rng.integers(1, 12), "rows": rng.integers(1, 5), "blocks": rng.integers(1, 4),
+                      "stride": rng.integers(0, 30), "block_stride": rng.integers(0, 90),
+                      "buffer_address": rng.integers(0, 50), "buffer_stride": rng.integers(0, 14),
+                      "buffer_block_stride": rng.integers(0, 30)}
+            fields = {name: int(value) for name, value in fields.items()}
+            at = int(rng.integers(0, 300))
+            targets = [(fields["buffer_address"] + j * fields["buffer_block_stride"] + i * fields["buffer_stride"] + k,
+                        at + j * fields["block_stride"] + i * fields["stride"] + k)
+                       for j in range(fields["blocks"]) for i in range(fields["rows"])
+                       for k in range(fields["row_bytes"])]
+            if max(target for target, _ in targets) < 64:
+                break
+        for target, source in targets:
+            expected[target] = memory[source]
+        loads.append(Instruction(Opcode.LOAD_ACTIVATIONS, fields | {"address": 0x4000 + at}))
+    seen = buffer_after(TINY, loads, (0x4000, memory.tobytes()))
+    assert (seen == expected).all()
 
 
 @pytest.mark.parametrize("zero_point", [-128, -3, 127])
@@ -174,13 +213,13 @@ def test_gemm_strides_and_accumulate(zero_point):
     lines = rng.integers(0, 256, (8, 8), dtype=np.uint8)
     weights = rng.integers(-15, 16, (4, config.columns, config.rows))
     content = packed(config, *[Step.of_weights(w) for w in weights])
-    fields = {"steps": 2, "vectors": 3, "act_line": 1, "act_vector_stride": 2, "act_step_stride": 1,
-              "acc_vector": 1, "act_signed": 1, "zero_point": zero_point % 256}
+    fields = {"line": 1, "vector_stride": 2, "step_stride": 1, "acc_vector": 1, "act_signed": 1,
+              "zero_point": zero_point % 256}
     instructions = [
-        Instruction(Opcode.LOAD_ACTIVATIONS, {"address": 0x4000, "rows": 1, "row_beats": 8}, signal=(COMPUTE,)),
+        load(0x4000, 64, signal=(COMPUTE,)),
         load_weights(config, content, steps=4),
-        Instruction(Opcode.GEMM, fields, wait=(LOAD,)),
-        Instruction(Opcode.GEMM, fields | {"accumulate": 1}, signal=(STORE,)),
+        product(config, 2, 3, wait=(LOAD,), **fields),
+        product(config, 2, 3, signal=(STORE,), accumulate=1, **fields),
         store(config, 3, acc_vector=1)]
     execution = run(config, instructions, (DATA, content), (0x4000, lines.tobytes()))
     act = lines.view(np.int8).astype(int) - zero_point
@@ -197,13 +236,11 @@ def test_a_kept_step_is_used_again():
     lines = rng.integers(0, 256, (8, 8), dtype=np.uint8)
     weights = rng.integers(-15, 16, (2, config.columns, config.rows))
     content = packed(config, *[Step.of_weights(w) for w in weights])
-    fields = {"act_vector_stride": 1, "act_signed": 1}
     instructions = [
-        Instruction(Opcode.LOAD_ACTIVATIONS, {"address": 0x4000, "rows": 1, "row_beats": 8}, signal=(COMPUTE,)),
+        load(0x4000, 64, signal=(COMPUTE,)),
         load_weights(config, content, steps=2),
-        Instruction(Opcode.GEMM, fields | {"steps": 2, "vectors": 2, "act_step_stride": 4, "keep": 1}, wait=(LOAD,)),
-        Instruction(Opcode.GEMM, fields | {"steps": 1, "vectors": 1, "act_line": 6, "acc_vector": 2},
-                    signal=(STORE,)),
+        product(config, 2, 2, vector_stride=1, step_stride=4, act_signed=1, keep=1, wait=(LOAD,)),
+        product(config, 1, 1, line=6, act_signed=1, acc_vector=2, signal=(STORE,)),
         store(config, 3)]
     execution = run(config, instructions, (DATA, content), (0x4000, lines.tobytes()))
     act = lines.view(np.int8).astype(int)
@@ -212,10 +249,77 @@ def test_a_kept_step_is_used_again():
     assert execution.weight_beats == len(content) // config.bus_bytes
 
 
+@pytest.mark.parametrize("padding", [(0, 0), (1, 1), (2, 0)], ids=str)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gemm_is_a_convolution(padding, stride):
+    """Rows of vectors are rows of the output; the window goes on in a second GEMM."""
+    config, rng = SMALL, np.random.default_rng(35)
+    channels, height, width, kernel, zero_point = 13, 4, 5, 3, 7
+    top, left = padding
+    image = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
+    weights = rng.integers(-99, 100, (config.out_cols, kernel, kernel, channels))
+    steps = tile_steps(config, weights.reshape(config.out_cols, -1),
+                       *np.zeros((2, config.out_cols, -(-kernel * kernel * channels // config.rows)), np.uint8), 0)
+    content = packed(config, *steps)
+    out_rows, out_cols = (height + 2 * top - kernel) // stride + 1, (width + 2 * left - kernel) // stride + 1
+    out_rows = min(out_rows, config.acc_vectors // out_cols)
+    pitch = width * channels
+    window = {"vectors": out_cols, "vector_rows": out_rows, "act_address": 4000, "x": -left * channels,
+              "x_stride": stride * channels, "y_stride": stride * pitch, "x_end": pitch, "y_end": height * pitch,
+              "tap_bytes": channels, "taps": kernel, "tap_x_stride": channels, "tap_y_stride": pitch,
+              "zero_point": zero_point}
+    row, byte = divmod(2 * config.line_bytes, kernel * channels)
+    tap, byte = divmod(byte, channels)
+    parts = [(2, {"y": -top * pitch, "tap_rows": kernel}),
+             (len(steps) - 2, {"y": (row - top) * pitch, "tap_rows": kernel - row, "first_tap": tap,
+                               "first_x": tap * channels, "first_byte": byte, "accumulate": 1})]
+    wrapped = config.act_bytes - 4000
+    instructions = [
+        load(0x4000, wrapped, buffer_address=4000),
+        load(0x4000 + wrapped, image.size - wrapped, signal=(COMPUTE,)),
+        load_weights(config, content, steps=len(steps)),
+        Instruction(Opcode.GEMM, window | {"steps": parts[0][0]} | parts[0][1], wait=(LOAD,)),
+        Instruction(Opcode.GEMM, window | {"steps": parts[1][0]} | parts[1][1], signal=(STORE,)),
+        store(config, out_cols, vector_rows=out_rows, stride=65, row_stride=1000)]
+    execution = run(config, instructions, (DATA, content), (0x4000, image.tobytes()))
+    assert execution.cause is Cause.NONE
+    padded = np.pad(image.astype(int) - zero_point, ((top, top + stride), (left, left + stride), (0, 0)))
+    for r in range(out_rows):
+        for c in range(out_cols):
+            patch = padded[stride * r:stride * r + kernel, stride * c:stride * c + kernel]
+            expected = np.einsum("oyxc,yxc->o", weights, patch)
+            at = OUT + 1000 * r + 65 * c
+            assert execution.memory[at:at + 64].copy().view(np.int32).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("accumulate", [0, 1])
+def test_maximum(accumulate):
+    """Of the sums over a whole line: also across GEMMs, and over a step without weights, whose sum is zero."""
+    config, rng = SMALL, np.random.default_rng(36)
+    lines = rng.integers(0, 256, (3, config.line_bytes), dtype=np.uint8)
+    weights = rng.integers(-255, 256, (4, config.columns, config.rows))
+    weights[2] = 0
+    content = packed(config, *[Step.of_weights(w) for w in weights])
+    instructions = [
+        load(0x4000, lines.size, signal=(COMPUTE,)),
+        load_weights(config, content, steps=4),
+        product(config, 1, 3, vector_stride=1, wait=(LOAD,)),
+        product(config, 3, 3, vector_stride=1, maximum=1, accumulate=accumulate, signal=(STORE,)),
+        store(config, 3)]
+    execution = run(config, instructions, (DATA, content), (0x4000, lines.tobytes()))
+    grid = weights.reshape(4, config.grid_k, config.out_cols, config.rows)
+    act = lines.astype(int).reshape(3, config.grid_k, config.rows)
+    sums = np.einsum("skor,vkr->svo", grid, act)
+    expected = sums[0 if accumulate else 1:].max(axis=0)
+    assert (sums[0] > sums[1:].max(axis=0)).any()
+    assert (sums[1:].max(axis=0) == 0).any()
+    assert [int32_at(execution.memory, OUT + 64 * v, 16).tolist() for v in range(3)] == expected.tolist()
+
+
 def test_gemm_of_empty_steps_initialises_with_zero():
     content = packed(SMALL, step_of(SMALL, 0), step_of(SMALL, 0))
     instructions = [load_weights(SMALL, content, steps=2),
-                    Instruction(Opcode.GEMM, {"steps": 2, "vectors": 16}, signal=(STORE,)), store(SMALL, 16)]
+                    product(SMALL, 2, 16, signal=(STORE,)), store(SMALL, 16)]
     execution = run(SMALL, instructions, (DATA, content))
     assert (int32_at(execution.memory, OUT, 256) == 0).all()
     assert execution.array_busy == 0
@@ -232,7 +336,7 @@ def test_load_parameters_and_store_only_what_was_asked():
     instructions = [
         load_weights(config, content),
         Instruction(Opcode.LOAD_PARAMETERS, {"address": 0x4000, "channels": 4, "channel": 4}, signal=(STORE,)),
-        Instruction(Opcode.GEMM, {"steps": 1, "vectors": 2}, signal=(STORE,)),
+        product(TINY, 1, 2, signal=(STORE,)),
         store(config, 2, 3, stride=8, channel=4, format=OutputFormat.INT8, zero_point=1, low=-30, high=127,
               wait=(LOAD, COMPUTE))]
     memory, entry, count = memory_of(config, instructions, (DATA, content), (0x4000, parameters.tobytes()))
@@ -251,10 +355,109 @@ def test_store_uint8():
     instructions = [
         load_weights(config, content),
         Instruction(Opcode.LOAD_PARAMETERS, {"address": 0x4000, "channels": 4}, signal=(STORE,)),
-        Instruction(Opcode.GEMM, {"steps": 1, "vectors": 1}, signal=(STORE,)),
+        product(TINY, signal=(STORE,)),
         store(config, format=OutputFormat.UINT8, zero_point=5, low=0, high=255, wait=(LOAD, COMPUTE))]
     execution = run(config, instructions, (DATA, content), (0x4000, parameters.tobytes()))
     assert execution.memory[OUT:OUT + 4].tolist() == [255, 205, 0, 5]
+
+
+def parameters_of(bias, multiplier) -> bytes:
+    pairs = np.zeros(len(bias), np.dtype([("bias", "<i4"), ("multiplier", "<f4")]))
+    pairs["bias"], pairs["multiplier"] = bias, multiplier
+    return pairs.tobytes()
+
+
+def stored(config, bias, instructions, *segments, signal=(STORE,)):
+    """Zero accumulators with these biases and multiplier 1, and what instructions make of them."""
+    content = packed(config, step_of(config, 0))
+    program = [
+        load_weights(config, content),
+        Instruction(Opcode.LOAD_PARAMETERS, {"address": 0x4000, "channels": len(bias)}, signal=signal),
+        product(config, 1, config.acc_vectors, signal=signal), *instructions]
+    return run(config, program, (DATA, content), (0x4000, parameters_of(bias, np.ones(len(bias)))), *segments)
+
+
+INT8 = {"format": OutputFormat.INT8, "low": -128, "high": 127}
+
+
+@pytest.mark.parametrize("output_format", [OutputFormat.INT8, OutputFormat.UINT8])
+def test_a_table_is_looked_up_by_the_byte_of_the_result(output_format):
+    rng = np.random.default_rng(37)
+    tables = rng.integers(0, 256, (2, 256), dtype=np.uint8)
+    low, high = (-128, 127) if output_format == OutputFormat.INT8 else (0, 255)
+    bias = [low, high, 0, 5]
+    instructions = [
+        *[Instruction(Opcode.LOAD_TABLE, {"address": 0x5000 + 256 * n, "table": n + 1}, signal=(STORE,) * n)
+          for n in range(2)],
+        store(TINY, wait=(LOAD, COMPUTE), format=output_format, low=low, high=high, table=1),
+        store(TINY, wait=(LOAD,), format=output_format, low=low, high=high, table=2, address=OUT + 64)]
+    execution = stored(TINY, bias, instructions, (0x5000, tables.tobytes()))
+    assert execution.cause is Cause.NONE
+    for n in range(2):
+        assert execution.memory[OUT + 64 * n:OUT + 64 * n + 4].tolist() == [tables[n, b % 256] for b in bias]
+
+
+@pytest.mark.parametrize(("kind", "zero_point", "bytes_", "numbers"), [
+    (1, 0xFD, [0, 0x7F, 0x80, 0xFF], [3, 130, -125, 2]), (2, 0xFD, [0, 0x7F, 0xFD, 0xFF], [-253, -126, 0, 2])],
+    ids=["int8", "uint8"])
+def test_a_residual_is_added_before_rounding(kind, zero_point, bytes_, numbers):
+    """Half of it: ties go to even."""
+    fields = INT8 | {"residual": kind, "residual_multiplier": 0x3F00_0000, "residual_zero_point": zero_point}
+    bias = [10, 10, -10, 10]
+    execution = stored(TINY, bias, [store(TINY, wait=(LOAD, COMPUTE), residual_address=0x5003, **fields)],
+                       (0x5003, bytes(bytes_)))
+    expected = [int(np.clip(np.rint(b + n / 2), -128, 127)) for b, n in zip(bias, numbers, strict=True)]
+    assert execution.memory[OUT:OUT + 4].view(np.int8).tolist() == expected
+
+
+def test_strides_of_results_and_residual_are_their_own():
+    """Rows of vectors, any alignment; nothing else is written, and bus words are counted per vector."""
+    rng = np.random.default_rng(38)
+    residual = rng.integers(-100, 100, 99, dtype=np.int8)
+    fields = INT8 | {"vector_rows": 2, "stride": 5, "row_stride": 31, "residual": 1, "residual_address": 0x5001,
+                     "residual_stride": 3, "residual_row_stride": 20, "residual_multiplier": 0x3F80_0000}
+    instructions = [store(TINY, 2, 3, wait=(LOAD, COMPUTE), address=OUT + 6, **fields)]
+    execution = stored(TINY, [0, 0, 0, 0], instructions, (0x5001, residual.tobytes()))
+    untouched = np.ones(64, bool)
+    for r in range(2):
+        for v in range(2):
+            at = 6 + 31 * r + 5 * v
+            assert (execution.memory[OUT + at:OUT + at + 3].view(np.int8) == residual[20 * r + 3 * v:][:3]).all()
+            untouched[at:at + 3] = False
+    before, _, _ = memory_of(TINY, [])
+    assert (execution.memory[OUT:OUT + 64] == before[OUT:OUT + 64])[untouched].all()
+    assert execution.write_beats == sum(1 + (at % 8 > 5) for at in (6, 11, 37, 42))
+    program, weights, parameters = 4 * 8, 2, 4
+    assert execution.read_beats == program + weights + parameters + sum(1 + (at % 8 > 5) for at in (1, 4, 21, 24))
+
+
+def test_of_results_that_overlap_the_last_stays():
+    execution = stored(TINY, [1, 2, 3, 4], [store(TINY, 3, wait=(LOAD, COMPUTE), stride=1, **INT8)])
+    assert execution.memory[OUT:OUT + 6].tolist() == [1, 1, 1, 2, 3, 4]
+
+
+def test_a_residual_may_be_what_it_is_added_to():
+    fields = INT8 | {"residual": 1, "residual_address": OUT, "residual_multiplier": 0x3F80_0000}
+    instructions = [store(TINY, wait=(LOAD, COMPUTE), **INT8), *[store(TINY, wait=(), **fields)] * 3]
+    assert stored(TINY, [1, -2, 3, 60], instructions).memory[OUT:OUT + 4].view(np.int8).tolist() == [4, -8, 12, 127]
+
+
+def test_a_released_token_is_one_of_the_same_kind():
+    """Two tokens, by release and by signal, and no third."""
+    for waits, cause in ((2, Cause.NONE), (3, Cause.WATCHDOG)):
+        instructions = [store(TINY, wait=(), release=1 << COMPUTE, signal=(COMPUTE,)),
+                        *[load_weights(TINY, packed(TINY, step_of(TINY)))] * waits,
+                        *[product(TINY, wait=(STORE,))] * waits]
+        assert run(TINY, instructions, (DATA, packed(TINY, step_of(TINY)))).cause is cause
+
+
+def test_store_counters_writes_all_of_them_and_nothing_else():
+    memory, entry, count = memory_of(TINY, [Instruction(Opcode.STORE_COUNTERS, {"address": OUT + 3})])
+    execution = execute(TINY, memory, entry, count)
+    changed = np.flatnonzero(execution.memory != memory)
+    size = 8 * len(COUNTERS)
+    assert (changed.min(), changed.max()) == (OUT + 3, OUT + 3 + size - 1)
+    assert execution.write_beats == -(-(3 + size) // TINY.bus_bytes)
 
 
 # Overflow
@@ -265,21 +468,20 @@ def test_overflow_of_a_scaled_psum(e, overflow):
     """255 x 8 rows = 2040 is just below 2^11."""
     content = packed(TINY, step_of(TINY, e=e))
     instructions = [
-        Instruction(Opcode.LOAD_ACTIVATIONS, {"address": 0x4000, "rows": 1, "row_beats": 1}, signal=(COMPUTE,)),
-        load_weights(TINY, content), Instruction(Opcode.GEMM, {"steps": 1, "vectors": 1}, wait=(LOAD,))]
+        load(0x4000, 8, signal=(COMPUTE,)),
+        load_weights(TINY, content), product(TINY, wait=(LOAD,))]
     assert run(TINY, instructions, (DATA, content), (0x4000, b"\xff" * 8)).overflow == overflow
 
 
 @pytest.mark.parametrize(("accumulate", "overflow"), [(0, False), (1, True)])
 def test_overflow_of_an_accumulator_is_sticky(accumulate, overflow):
     content = packed(TINY, step_of(TINY, e=20), step_of(TINY, e=20), step_of(TINY, 0))
-    gemm_fields = {"steps": 1, "vectors": 1}
     instructions = [
-        Instruction(Opcode.LOAD_ACTIVATIONS, {"address": 0x4000, "rows": 1, "row_beats": 1}, signal=(COMPUTE,)),
+        load(0x4000, 8, signal=(COMPUTE,)),
         load_weights(TINY, content, steps=3),
-        Instruction(Opcode.GEMM, gemm_fields, wait=(LOAD,)),
-        Instruction(Opcode.GEMM, gemm_fields | {"accumulate": accumulate}),
-        Instruction(Opcode.GEMM, gemm_fields)]
+        product(TINY, wait=(LOAD,)),
+        product(TINY, accumulate=accumulate),
+        product(TINY)]
     assert run(TINY, instructions, (DATA, content), (0x4000, b"\xff" * 8)).overflow == overflow
 
 
@@ -302,7 +504,7 @@ def test_counts():
     content = np.concatenate(images).tobytes()
     instructions = [
         load_weights(config, content, steps=4),
-        Instruction(Opcode.GEMM, {"steps": 4, "vectors": 5}, signal=(STORE,)),
+        product(SMALL, 4, 5, signal=(STORE,)),
         store(config, 5, 3, stride=64)]
     execution = run(config, instructions, (DATA, content))
     assert [s.planes for s in execution.steps] == [3, 0, 8, 4]
@@ -322,17 +524,18 @@ def assert_stops(execution, cause, address):
     assert (execution.cause, execution.address) == (cause, address)
 
 
-@pytest.mark.parametrize("opcode", [0x00, 0x04, 0xff])
+@pytest.mark.parametrize("opcode", [0x00, 0x05, 0xff])
 def test_illegal_opcode(opcode):
     record = bytes([opcode]) + bytes(63)
     assert_stops(run(TINY, [store(TINY, wait=()), record], entry=0x40), Cause.ILLEGAL_OPCODE, 0x80)
 
 
 @pytest.mark.parametrize(("byte", "value"), [
-    (1, 1 << Queue.VECTOR), (2, 1 << Queue.LINK), (1, 0x80), (3, 1), (7, 0x80), (63, 1), (29, 1), (28, 3), (22, 0),
-    (13, 1), (8, 4)],
-    ids=["wait VECTOR", "signal LINK", "wait 7", "reserved head", "reserved head end", "reserved end", "padding",
-         "format", "channels", "address of 41 bits", "address inside a bus word"])
+    (1, 1 << Queue.VECTOR), (2, 1 << Queue.LINK), (1, 0x80), (3, 1), (7, 0x80), (35, 0x10), (34, 3), (34, 0x10),
+    (35, 1), (36, 1 << Queue.VECTOR), (30, 0), (13, 1), (48, 1), (62, 0x7F)],
+    ids=["wait VECTOR", "signal LINK", "wait 7", "reserved head", "reserved head end", "padding", "format",
+         "table of int32", "residual of int32", "release VECTOR", "channels", "address of 41 bits",
+         "residual address of 41 bits", "residual multiplier"])
 def test_illegal_field(byte, value):
     record = bytearray(store(TINY, wait=()).encode())
     record[byte] = value
@@ -346,9 +549,9 @@ def test_illegal_instruction_stops_before_anything_runs():
 
 @pytest.mark.parametrize("instructions", [
     [store(TINY)],
-    [Instruction(Opcode.GEMM, {"steps": 1, "vectors": 1})],
+    [product(TINY)],
     [store(TINY, wait=(STORE,))],
-    [Instruction(Opcode.GEMM, {"steps": 1, "vectors": 1}, wait=(STORE,), signal=(STORE,)),
+    [product(TINY, wait=(STORE,), signal=(STORE,)),
      store(TINY)],
 ], ids=["no token", "no weights", "own token", "circle"])
 def test_watchdog(instructions):
@@ -357,7 +560,7 @@ def test_watchdog(instructions):
 
 def test_gemm_waits_for_all_its_steps():
     content = packed(TINY, step_of(TINY))
-    instructions = [load_weights(TINY, content), Instruction(Opcode.GEMM, {"steps": 2, "vectors": 1})]
+    instructions = [load_weights(TINY, content), product(TINY, 2)]
     execution = run(TINY, instructions, (DATA, content))
     assert_stops(execution, Cause.WATCHDOG, 0x40)
     assert execution.steps == ()
@@ -366,7 +569,7 @@ def test_gemm_waits_for_all_its_steps():
 def test_each_token_lets_one_instruction_start():
     content = packed(TINY, step_of(TINY))
     instructions = [
-        load_weights(TINY, content), Instruction(Opcode.GEMM, {"steps": 1, "vectors": 1}, signal=(STORE,)),
+        load_weights(TINY, content), product(TINY, signal=(STORE,)),
         store(TINY), store(TINY)]
     assert_stops(run(TINY, instructions, (DATA, content)), Cause.WATCHDOG, 0xc0)
 

@@ -237,12 +237,15 @@ def load_weights(draw: Draw) -> dict[str, int]:
 
 def load_activations(draw: Draw) -> dict[str, int]:
     return {
-        "address": 64 * draw(0, 2**34 - 1),
-        "stride": 64 * draw(0, 2**26 - 1),
+        "address": draw(0, 2**40 - 1),
+        "row_bytes": draw(1, 2**24 - 1),
         "rows": draw(1, 2**16 - 1),
-        "row_beats": draw(1, 2**16 - 1),
-        "buffer_beat": draw(0, 2**32 - 1),
-        "buffer_stride": draw(0, 2**32 - 1),
+        "stride": draw(0, 2**32 - 1),
+        "blocks": draw(1, 2**16 - 1),
+        "block_stride": draw(0, 2**32 - 1),
+        "buffer_address": draw(0, 2**24 - 1),
+        "buffer_stride": draw(0, 2**24 - 1),
+        "buffer_block_stride": draw(0, 2**24 - 1),
     }
 
 
@@ -254,19 +257,34 @@ def load_parameters(draw: Draw) -> dict[str, int]:
     }
 
 
+def load_table(draw: Draw) -> dict[str, int]:
+    return {"address": 64 * draw(0, 2**34 - 1), "table": draw(1, 2)}
+
+
 def gemm(draw: Draw) -> dict[str, int]:
-    return {
+    taps, tap_bytes = draw(1, 255), draw(1, 2**24 - 1)
+    fields = {
         "steps": draw(1, 2**16 - 1),
         "vectors": draw(1, 2**16 - 1),
-        "act_line": draw(0, 2**32 - 1),
-        "act_vector_stride": draw(0, 2**16 - 1),
-        "act_step_stride": draw(0, 2**16 - 1),
+        "vector_rows": draw(1, 2**16 - 1),
         "acc_vector": draw(0, 2**16 - 1),
+        "act_address": draw(0, 2**24 - 1),
+        "x_end": draw(0, 2**24 - 1),
+        "y_end": draw(0, 2**24 - 1),
+        "tap_bytes": tap_bytes,
+        "taps": taps,
+        "tap_rows": draw(1, 255),
+        "first_tap": draw(0, taps - 1),
+        "first_byte": draw(0, tap_bytes - 1),
         "accumulate": draw(0, 1),
+        "maximum": draw(0, 1),
         "act_signed": draw(0, 1),
         "keep": draw(0, 1),
         "zero_point": draw(0, 255),
     }
+    for name in ("x", "y", "x_stride", "y_stride", "tap_x_stride", "tap_y_stride", "first_x"):
+        fields[name] = draw(-(2**23), 2**23 - 1)
+    return fields
 
 
 def store(draw: Draw) -> dict[str, int]:
@@ -274,25 +292,41 @@ def store(draw: Draw) -> dict[str, int]:
     smallest, largest = {0: (-(2**15), 2**15 - 1), 1: (-128, 127), 2: (0, 255)}[output_format]
     low = draw(smallest, largest)
     return {
-        "address": 64 * draw(0, 2**34 - 1),
-        "stride": 64 * draw(0, 2**26 - 1),
+        "address": draw(0, 2**40 - 1),
         "vectors": draw(1, 2**16 - 1),
-        "channels": draw(1, 2**16 - 1),
+        "vector_rows": draw(1, 2**16 - 1),
+        "stride": draw(0, 2**32 - 1),
+        "row_stride": draw(0, 2**32 - 1),
         "acc_vector": draw(0, 2**16 - 1),
+        "channels": draw(1, 2**16 - 1),
         "channel": draw(0, 2**16 - 1),
         "format": output_format,
+        "table": draw(0, 2) if output_format else 0,
+        "residual": draw(0, 2) if output_format else 0,
+        "release": draw(0, 7),
         "zero_point": draw(-(2**15), 2**15 - 1),
         "low": low,
         "high": draw(low, largest),
+        "residual_address": draw(0, 2**40 - 1),
+        "residual_stride": draw(0, 2**32 - 1),
+        "residual_row_stride": draw(0, 2**32 - 1),
+        "residual_multiplier": draw(0, 1) << 31 | draw(0, 190) << 23 | draw(0, 2**23 - 1),
+        "residual_zero_point": draw(0, 255),
     }
+
+
+def store_counters(draw: Draw) -> dict[str, int]:
+    return {"address": draw(0, 2**40 - 1)}
 
 
 RANDOM_FIELDS = {
     Opcode.LOAD_WEIGHTS: load_weights,
     Opcode.LOAD_ACTIVATIONS: load_activations,
     Opcode.LOAD_PARAMETERS: load_parameters,
+    Opcode.LOAD_TABLE: load_table,
     Opcode.GEMM: gemm,
     Opcode.STORE: store,
+    Opcode.STORE_COUNTERS: store_counters,
 }
 """For each opcode, field values that are legal for a bus of 64 bytes and memories that are large enough."""
 
@@ -332,6 +366,10 @@ def test_each_bit_of_each_field(opcode: Opcode) -> None:
         for i in range(width):
             value = -(2**i) if field.signed and i == width - 1 else 2**i
             record = Instruction(opcode, {**zeros, field.name: value}).encode()
+            if field.name == "release" and i > 2:
+                with pytest.raises(ValueError, match=r"^The field release of a STORE names a reserved queue"):
+                    decode_instruction(record)
+                continue
             read = decode_instruction(record)
             assert {name: read[name] for name in zeros} == {**zeros, field.name: value}
 
@@ -356,7 +394,7 @@ def test_bad_records_are_refused() -> None:
     record = Instruction(Opcode.GEMM, drawn(Opcode.GEMM, np.random.default_rng(0))).encode()
     with pytest.raises(ValueError, match=r"^An instruction is 64 bytes, not 63\.$"):
         decode_instruction(record[:-1])
-    for opcode in set(range(256)) - {0x01, 0x02, 0x03, 0x10, 0x20}:
+    for opcode in set(range(256)) - {0x01, 0x02, 0x03, 0x04, 0x10, 0x20, 0x21}:
         with pytest.raises(ValueError, match=r"^There is no opcode 0x[0-9a-f]{2}\.$"):
             decode_instruction(bytes([opcode]) + record[1:])
     for i in range(3, 64 // 8):

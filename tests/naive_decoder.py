@@ -214,9 +214,9 @@ def decode_step(data: bytes, *, rows: int, columns: int, planes: int, bus_bits: 
 def decode_instruction(record: bytes) -> dict[str, int | str]:
     """The fields of an instruction by name, and its own name as `instruction`; `reserved` and `padding` are left out.
 
-    `zero_point` of a GEMM is the u8 of the table whatever `act_signed` is, and so is that of a residual. Refuses what no configuration can run
-    because of its encoding: an unknown opcode, bits that must be zero and reserved queues. The rules for the values
-    of the fields, most of which need a configuration, are not checked.
+    `zero_point` of a GEMM and that of a residual are the u8 of the table whatever type they have. Refuses what no
+    configuration can run because of its encoding: an unknown opcode, bits that must be zero and reserved queues. The
+    rules for the values of the fields, most of which need a configuration, are not checked.
     """
     if len(record) != RECORD_BYTES:
         raise ValueError(f"An instruction is {RECORD_BYTES} bytes, not {len(record)}.")

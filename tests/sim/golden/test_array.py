@@ -82,6 +82,20 @@ def test_accumulate_equals_loops(initialise, magnitude):
     assert overflow == (magnitude == 1 << 31)
 
 
+@pytest.mark.parametrize("initialise", [True, False])
+@pytest.mark.parametrize("magnitude", [1 << 10, 1 << 31])
+def test_maximum_equals_loops(initialise, magnitude):
+    """The sum wraps by itself, before it is compared."""
+    rng = np.random.default_rng(9)
+    acc = rng.integers(-magnitude, magnitude, (VECTORS, 5), dtype=np.int64).astype(np.int32)
+    scaled = rng.integers(-magnitude, magnitude, (4, VECTORS, 5), dtype=np.int64).astype(np.int32)
+    result, overflow = array.accumulate(None if initialise else acc, scaled, maximum=True)
+    sums = [[wrapped_sum([*map(int, scaled[:, v, c])]) for c in range(5)] for v in range(VECTORS)]
+    assert result.tolist() == [[value if initialise else max(value, int(acc[v, c])) for c, (value, _) in enumerate(row)]
+                               for v, row in enumerate(sums)]
+    assert overflow == any(flag for row in sums for _, flag in row)
+
+
 def test_accumulate_flags_a_wrap_that_a_later_addend_undoes():
     scaled = np.array([2 ** 31 - 1, 1, -1], np.int32).reshape(3, 1, 1)
     acc, overflow = array.accumulate(None, scaled)

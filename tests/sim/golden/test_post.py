@@ -10,6 +10,12 @@ from sim.golden import post
 INT32 = (-(1 << 31), (1 << 31) - 1)
 
 
+def exact_residual(residual, zero_point, multiplier) -> Fraction:
+    found = to_binary32((int(residual) - zero_point) * Fraction(float(multiplier)))
+    assert found is not None
+    return found
+
+
 def to_binary32(value: Fraction) -> Fraction | None:
     """The nearest binary32, ties to even, subnormals included; None beyond the range."""
     if value == 0:
@@ -133,6 +139,33 @@ def test_zero_negative_subnormal_and_huge_multipliers():
 def test_saturates_at_low_and_high():
     result = requantise([[-1000, -3, 0, 3, 1000]], [1] * 5, low=-2, high=2)
     assert result.tolist() == [[-2, -2, 0, 2, 2]]
+
+
+@pytest.mark.parametrize(("dtype", "zero_point"), [(np.int8, -128), (np.int8, 5), (np.uint8, 0), (np.uint8, 200)])
+def test_residual_is_added_to_the_product(dtype, zero_point):
+    """Product, residual and their sum each rounded to binary32; also where they all but cancel."""
+    rng = np.random.default_rng(15)
+    count = 3000
+    acc = rng.integers(-1 << 20, 1 << 20, count).astype(np.int32)
+    multiplier = rng.uniform(-1e-3, 1e-3, count).astype(np.float32)
+    values = rng.integers(0, 256, count, dtype=np.uint8).view(dtype)
+    for scale in np.array([0.3, -1.7, 1e-40, 0, 2e19, 0.5], np.float32):
+        residual = post.scale_residual(values, zero_point, scale)
+        assert residual.dtype == np.float32
+        if scale == np.float32(0.3):
+            multiplier[:99] = -residual[:99] / np.where(acc[:99] == 0, 1, acc[:99])
+        result = post.requantise(acc, np.zeros(count, np.int32), multiplier, 3, -128, 127, residual)
+        for a, m, value, got in zip(acc, multiplier, values, result, strict=True):
+            product = to_binary32(Fraction(int(a)) * Fraction(float(m)))
+            total = to_binary32(product + exact_residual(value, zero_point, scale))
+            assert got == min(max(round(total) + 3, -128), 127)
+
+
+def test_a_residual_does_not_bring_back_what_saturates():
+    residual = np.full(2, np.float32(-2 ** 64), np.float32)
+    result = post.requantise(np.array([INT32[1], 0], np.int32), np.zeros(2, np.int32),
+                             np.full(2, np.finfo(np.float32).max), 0, -128, 127, residual)
+    assert result.tolist() == [127, -128]
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])

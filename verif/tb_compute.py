@@ -121,7 +121,7 @@ class ComputeBench:
         fresh = not f["accumulate"]
         for s, (bank, count) in enumerate(steps):
             last = s == f["steps"] - 1
-            runs = bool(count or (last and fresh) or (s == 0 and issued_before))
+            runs = bool(count or f["maximum"] or (last and fresh) or (s == 0 and issued_before))
             if runs:
                 self._expect(f, s, bank, count, fresh, last)
                 fresh = False

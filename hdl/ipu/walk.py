@@ -69,7 +69,8 @@ class Walk(wiring.Component):
 
     A step without planes is skipped: its line is walked once, without vectors, to find where the next one begins. If
     nothing has been accumulated by an instruction's last step, that step is run with one (empty) plane per vector,
-    which writes zeros. An instruction whose last step is skipped ends with an empty vector.
+    which writes zeros; and so is every step without planes where the maximum is taken, since zero may be the largest.
+    An instruction whose last step is skipped ends with an empty vector.
 
     A step that an instruction keeps is not taken; the next instruction finds it again. If planes were issued from it,
     it is not skipped then, so that the bank is given back in order, after everything that was issued from it.
@@ -205,7 +206,7 @@ class Walk(wiring.Component):
             self.takes.eq(self.begins & self.bank_ready & ~self.halt),
             last.eq(self.steps_ahead == 1),
             keep.eq(last & gemm.keep),
-            must_run.eq((self.bank_planes != 0) | (last & self.fresh) | self.kept),
+            must_run.eq((self.bank_planes != 0) | gemm.maximum | (last & self.fresh) | self.kept),
             self.take.eq(self.takes & ~keep),
             self.skip.eq(self.takes & ~keep & ~must_run),
         ]

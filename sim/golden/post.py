@@ -5,7 +5,7 @@ import numpy as np
 
 def requantise(acc: np.ndarray, bias: np.ndarray, multiplier: np.ndarray, zero_point: int, low: int,
                high: int, residual: np.ndarray | None = None) -> np.ndarray:
-    """Accumulator plus bias, times the channel's multiplier, plus the residual, rounded, plus the zero point, saturated.
+    """Accumulator plus bias, times the multiplier, plus the residual, rounded, plus the zero point, saturated.
 
     The sum of accumulator and bias is exact (33 bits), becomes binary32 by round to nearest even, is multiplied in
     binary32, added to the residual in binary32, rounded half to even to an integer. A product beyond the binary32 range

@@ -160,7 +160,7 @@ def sample_terms(total: int, multiplier: np.float32, residuals: Residuals, i: in
     with np.errstate(all="ignore"):
         product = np.float32(total) * multiplier
         sum_of_terms = product + term
-    if not np.isfinite(sum_of_terms) or not product:
+    if not product or not np.abs(sum_of_terms) < 1e38:
         return
     exact = Fraction(float(product)) + Fraction(float(term))
     lost = abs(exact - Fraction(float(sum_of_terms)))

@@ -1,0 +1,30 @@
+"""Compilation of the model's functions to machine code, once per version of the sources."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numba
+
+from ..rtl.paths import build_root
+
+
+def _version() -> str:
+    """Changes with any source of this package: numba's own cache of a function does not know what that calls."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+
+
+def entry_point(function: Callable) -> Callable:
+    """A function that Python calls, compiled when it is called first and kept in the build directory for the next
+    process."""
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(build_root() / "cycle" / _version())
+    try:
+        return numba.njit(cache=True)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+#: A function that only compiled ones call.
+inner = numba.njit

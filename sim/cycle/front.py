@@ -1,0 +1,110 @@
+"""``hdl.ipu.fetch``, ``hdl.ipu.decode``, the queues of ``hdl.ipu.engine``, and ``hdl.ipu.tokens``."""
+
+from hdl.config import QUEUE_DEPTH
+from hdl.isa import QUEUES
+from hdl.ipu.tokens import COUNTER_BITS
+
+from .compiled import inner
+from .state import FETCH
+
+N_QUEUES = len(QUEUES)
+TAKE, MULTIPLY, CHECK = range(3)
+
+
+@inner
+def granted(s, queue, wait):
+    """Whether every token is there that the next instruction of a queue waits for."""
+    count = s.tokens[0].count
+    for source in range(N_QUEUES):
+        if wait >> source & 1 and count[source * N_QUEUES + queue] == 0:
+            return False
+    return True
+
+
+@inner
+def fetch(s, k, p):
+    """Words and records that move."""
+    f, d, w = s.fetch[0], s.decode[0], s.wires[0]
+    w.runs_valid[FETCH] = f.request
+    w.fetch_word = f.word != k.record_beats
+    w.fetch_taken = w.fetch_word and s.readers[FETCH].ready
+    w.record_taken = f.word == k.record_beats and d.state == TAKE
+    w.dispatch = d.state == CHECK and s.queues[0].level[p.queue[d.instruction]] != QUEUE_DEPTH
+
+
+@inner
+def clock_fetch(s):
+    f, w = s.fetch[0], s.wires[0]
+    if w.runs_ready[FETCH]:
+        f.request = 0
+    f.word += w.fetch_taken
+    if w.record_taken:
+        f.word = 0
+        f.left -= 1
+
+
+@inner
+def clock_decode(s):
+    d, w = s.decode[0], s.wires[0]
+    if w.record_taken:
+        d.state = MULTIPLY
+    elif d.state == MULTIPLY:
+        d.state = CHECK
+    elif w.dispatch:
+        d.state = TAKE
+        d.instruction += 1
+
+
+@inner
+def clock_queues(s, p):
+    q, w, d = s.queues[0], s.wires[0], s.decode[0]
+    if w.dispatch:
+        q.level[p.queue[d.instruction]] += 1
+    for queue, popped in enumerate((w.load_pop, w.compute_pop, w.store_start)):
+        q.level[queue] -= popped
+        q.head[queue] += popped
+
+
+@inner
+def give(s, source, targets):
+    """Tokens from a queue to others, as a mask."""
+    t = s.tokens[0]
+    for to in range(N_QUEUES):
+        if targets >> to & 1:
+            t.count[source * N_QUEUES + to] += 1
+
+
+@inner
+def take(s, queue, wait):
+    t = s.tokens[0]
+    for source in range(N_QUEUES):
+        if wait >> source & 1:
+            t.count[source * N_QUEUES + queue] -= 1
+
+
+@inner
+def clock_tokens(s, p):
+    w, q, t = s.wires[0], s.queues[0], s.tokens[0]
+    moved = False
+    if w.load_start:
+        take(s, 0, p.load_wait[q.head[0]])
+    if w.compute_take:
+        take(s, 1, p.gemm_wait[q.head[1]])
+    if w.store_start:
+        take(s, 2, p.store_wait[q.head[2]])
+    if w.load_complete:
+        give(s, 0, p.load_signal[s.load[0].oldest])
+        moved = True
+    if w.retired:
+        give(s, 1, p.gemm_signal[s.array[0].retired])
+        moved = True
+    if s.writer[0].signal:
+        give(s, 2, s.writer[0].signal)
+        moved = True
+    if w.done:
+        give(s, 2, p.store_release[s.store[0].released])
+        moved = True
+    if moved:
+        for pair in range(N_QUEUES * N_QUEUES):
+            if t.count[pair] >> COUNTER_BITS:
+                t.overflow = 1 + 8 * (pair // N_QUEUES) + pair % N_QUEUES

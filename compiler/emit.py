@@ -213,11 +213,13 @@ class Emitter:
     def program(self) -> list[Instruction]:
         products = [self._products(piece) for piece in self.pieces]
         _keep_weights([product for piece in products for product in piece])
-        program = self._first_loads(products[0])
+        program: list[Instruction] = []
         for piece, following in zip(products, [*products[1:], []]):
-            program += self._loads(following)
-            for product in piece:
-                program.append(self._gemm(product))
+            before = self._first_loads(piece) if piece is products[0] else [[]]
+            before[-1] += self._loads(following)  # one piece ahead
+            before += [[]] * (len(piece) - len(before))
+            for product, loads in zip(piece, before):
+                program += [*loads, self._gemm(product)]
                 if product.stored:
                     program.append(self._store(product))
         if self.addresses.counters is not None:
@@ -289,11 +291,15 @@ class Emitter:
 
     # Loads
 
-    def _first_loads(self, products: list[Product]) -> list[Instruction]:
-        """The weights of the first step, then the vectors by parts, then the other weights."""
+    def _first_loads(self, products: list[Product]) -> list[list[Instruction]]:
+        """What comes before each of the first products: the weights of the first step, then the vectors by parts, then
+        the other weights, and before the first store its parameters."""
         fresh = [image for product in products for image in product.fresh]
-        return [*_load_weights(self.config, fresh[:1]), *(product.load for product in products if product.load is not None),
-                *_load_weights(self.config, fresh[1:]), *self._load_table(), *self._load_parameters(products[0].piece)]
+        loads = [[product.load] if product.load else [] for product in products if product.step == products[0].step]
+        loads[0] = [*_load_weights(self.config, fresh[:1]), *loads[0]]
+        loads[-1] += _load_weights(self.config, fresh[1:])
+        loads[0 if products[0].stored else -1] += [*self._load_table(), *self._load_parameters(products[0].piece)]
+        return loads
 
     def _loads(self, products: list[Product]) -> list[Instruction]:
         if not products:
@@ -383,8 +389,8 @@ class Emitter:
             "tap_bytes": taps.size,
             "taps": taps.taps,
             "tap_rows": taps.rows - tap_row,
-            "tap_x_stride": columns.dilation * size,
-            "tap_y_stride": rows.dilation * piece.pitch,
+            "tap_x_stride": columns.dilation * size if taps.taps > 1 else 0,
+            "tap_y_stride": rows.dilation * piece.pitch if taps.rows > 1 else 0,
             "first_tap": tap,
             "first_x": tap * columns.dilation * size,
             "first_byte": byte,

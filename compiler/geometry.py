@@ -5,13 +5,14 @@ Tensors in memory are dense, at any alignment: pixels of an image follow one ano
 """
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from hdl.config import Config
 
 from .layer import Layer, LayerError
-from .window import Axis
+from .window import POINT, Axis
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Geometry:
     @classmethod
     def of_vectors(cls, layer: Layer, vectors: int) -> "Geometry":
         """Of a fully connected layer."""
-        if not layer.window.is_point:
+        if layer.window != POINT:
             raise LayerError("the image of a convolution must be its height and width, "
                              f"not {vectors!r} vectors")
         if vectors < 1:
@@ -72,18 +73,37 @@ class Geometry:
         """Bytes of a row of results."""
         return self.columns.outputs * self.pixel_results
 
+    @cached_property
+    def planes(self) -> int:
+        """Magnitude bits that are set in any weight."""
+        return int(np.bitwise_or.reduce(self.layer.magnitudes, axis=None)).bit_count()
+
+    @cached_property
+    def single_planes(self) -> int:
+        """Magnitude bits that are set in the weight that has most."""
+        return int(np.bitwise_count(self.layer.magnitudes).max())
+
+    @cached_property
+    def is_uniform(self) -> bool:
+        """All channels are treated alike, as in pooling."""
+        layer = self.layer
+        arrays = [layer.weights, layer.m, layer.e]
+        if (r := layer.requantisation) is not None:
+            arrays += [r.bias, r.multiplier]
+        return (layer.groups == layer.outputs == layer.channels
+                and all((array == array[:1]).all() for array in arrays))
+
     def alternatives(self, config: Config) -> list["Geometry"]:
         """Geometries with the same tensors and results, among them this one."""
-        if self.layer.window.is_point and self.layer.groups == 1:
+        if self.layer.window == POINT and self.layer.groups == 1:
             return [Geometry(self.layer, Axis(1), Axis(self.vectors, outputs=self.vectors))]
         return [self, *self._blocked(config)]
 
     def _blocked(self, config: Config) -> list["Geometry"]:
-        """Where all channels are treated alike, as in pooling: blocks of channels become columns, so that all of them
-        share the same weights. With one window per row, or windows at every column, they still are evenly spaced."""
+        """If all channels are alike, blocks of them become columns, so that all share the same weights. With one
+        window per row, or windows at every column, they still are evenly spaced."""
         layer, columns = self.layer, self.columns
-        alike = layer.groups == layer.outputs == layer.channels and _alike(layer)
-        if not alike or (columns.stride > 1 and columns.outputs > 1):
+        if not self.is_uniform or (columns.stride > 1 and columns.outputs > 1):
             return []
         block = max(b for b in range(1, min(config.out_cols, config.line_bytes) + 1) if layer.channels % b == 0)
         blocks = layer.channels // block
@@ -92,14 +112,6 @@ class Geometry:
         across = Axis(columns.size * blocks, columns.taps, 1, columns.dilation * blocks, columns.before * blocks,
                       columns.outputs * blocks, skips=False)
         return [replace(self, layer=_first_channels(layer, block), columns=across)]
-
-
-def _alike(layer: Layer) -> bool:
-    """All outputs have the same weights and parameters."""
-    arrays = [layer.weights, layer.m, layer.e]
-    if (r := layer.requantisation) is not None:
-        arrays += [r.bias, r.multiplier]
-    return all((array == array[:1]).all() for array in arrays)
 
 
 def _first_channels(layer: Layer, count: int) -> Layer:

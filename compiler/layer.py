@@ -6,7 +6,7 @@ import numpy as np
 
 from hdl.isa import TABLE_ENTRIES, OutputFormat, activation_range
 
-from .window import LayerError, Window
+from .window import POINT, LayerError, Window
 
 __all__ = ["Layer", "LayerError", "Requantisation", "Residual", "Window"]
 
@@ -102,7 +102,7 @@ class Layer:
     act_signed: bool = True
     zero_point: int = 0
     requantisation: Requantisation | None = None
-    window: Window = Window()
+    window: Window = POINT
     groups: int = 1
     maximum: bool = False
 
@@ -167,11 +167,6 @@ class Layer:
     def scales(self) -> np.ndarray:
         """float64 [outputs, scales]: F."""
         return (8.0 + self.m) * 2.0 ** (self.e.astype(int) - 3)
-
-    @property
-    def planes(self) -> int:
-        """Magnitude bits that are set in any weight."""
-        return int(np.bitwise_or.reduce(self.magnitudes, axis=None)).bit_count()
 
     @property
     def magnitudes(self) -> np.ndarray:

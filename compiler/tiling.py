@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -16,19 +17,22 @@ from hdl.config import Config
 from hdl.isa import POSITION_BITS
 
 from .geometry import Geometry
-from .window import Axis, LayerError, Span
+from .window import LayerError, Span
 
 #: A run of things: the first one, and how many.
 Run = tuple[int, int]
 
-#: Cycles that a piece takes beside its vectors, about.
-PIECE_CYCLES = 16
+#: Share of the cycles in which the bus is expected to bring a word: a tiling that needs more is no good choice.
+BUS_SHARE = 0.9
+
+#: Cycles that a GEMM takes beside its vectors, about.
+PRODUCT_CYCLES = 16
 
 
 def even(count: int, parts: int) -> tuple[Run, ...]:
     """Cuts ``count`` things into ``parts`` runs whose lengths differ by one at most."""
     bounds = [count * i // parts for i in range(parts + 1)]
-    return tuple((a, b - a) for a, b in zip(bounds, bounds[1:]))
+    return tuple((a, b - a) for a, b in pairwise(bounds))
 
 
 def slices(count: int, size: int) -> tuple[Run, ...]:
@@ -167,40 +171,42 @@ class Tiling:
                 return False
         return True
 
-    def cost(self) -> tuple[float, int]:
-        """Estimated cycles, and bus words read, for comparing tilings.
+    def cost(self, bus_share: float = BUS_SHARE) -> tuple[float, int]:
+        """Estimated cycles if the bus brings a word in ``bus_share`` of all cycles, and bus words read.
 
-        Steps of a vector tile take the longest of computing, loading, and storing the results of the tile before.
+        A tile takes the longest of computing, loading, and storing the results of the tile before; a step as many
+        cycles per vector as it has planes, or pieces of taps if they are more. Equal steps are loaded once.
         """
-        vector_tiles = Counter((rows[1], columns[1], self._span(self.geometry.rows, rows).loaded,
-                                self._span(self.geometry.columns, columns))
-                               for rows in self.rows for columns in self.columns)
-        output_tiles = Counter((t.outputs[1], t.channels[1]) for t in self.outputs)
-        samples = {(t.outputs[1], t.channels[1]): t for t in self.outputs}
-        cycles, words, first = 0.0, 0, None
-        for (rows, columns, height, span), count in vector_tiles.items():
-            vectors, loaded = rows * columns, False
-            for kind, tiles in output_tiles.items():
-                tile = samples[kind]
+        rows = Counter((run[1], *(self.geometry.rows.span(*run, *taps).loaded for taps in self.tap_rows))
+                       for run in self.rows)
+        columns = Counter((run[1], replace(self.geometry.columns.span(*run), start=0, window=0))
+                          for run in self.columns)
+        cycles, words, first = 0.0, 0, 0
+        for (height, *loaded_rows), (width, span) in product(rows, columns):
+            count = rows[height, *loaded_rows] * columns[width, span]
+            loaded = dict(zip(self.tap_rows, loaded_rows))
+            for place, (tile, tiles) in enumerate(self._kinds):
                 compute = loading = activations = 0
                 for chunk in self.chunks(tile):
-                    taps = self.taps(tile, chunk, span)
-                    segments = taps.segments(self.config.line_bytes)
-                    compute += vectors * int(np.maximum(segments, self._planes).sum()) + PIECE_CYCLES
-                    loading += len(segments) * self._step_words(tile)
-                    if not (self.shares_loads and loaded):
-                        share = chunk.tap_rows[1] / self.geometry.rows.taps if len(self.tap_rows) > 1 else 1
-                        activations += int(share * self._load_words(height, span, self.loaded_channels(tile, chunk)[1]))
-                        loaded = True
-                shared = 1 if self.shares_loads else tiles
-                storing = vectors * -(-tile.outputs[1] // self.config.post_lanes)
-                cycles += count * tiles * max(compute, loading + activations * shared / tiles, storing)
-                words += count * (tiles * loading + shared * activations)
-                first = first or self._step_words(tile) + activations
-        return cycles + (first or 0), words
+                    segments = self.taps(tile, chunk, span).segments(self.config.line_bytes)
+                    compute += height * width * int(np.maximum(segments, self._planes(tile)).sum())
+                    compute += PRODUCT_CYCLES * (len(segments) if self.geometry.is_uniform else 1)
+                    if not self.geometry.is_uniform:
+                        loading += len(segments) * self._step_words(tile)
+                    activations += self._load_words(loaded[chunk.tap_rows], span, self.loaded_channels(tile, chunk)[1])
+                loads = (tiles if not self.shares_loads else 1 if place == 0 else 0)
+                storing = height * width * -(-tile.outputs[1] // self.config.post_lanes)
+                cycles += count * tiles * max(compute, (loading + activations * loads / tiles) / bus_share, storing)
+                words += count * (tiles * loading + loads * activations)
+                first = first or self._step_words(tile) + activations // 8
+        return cycles + first, words
 
-    def _span(self, axis: Axis, run: Run) -> Span:
-        return axis.span(*run)
+    @cached_property
+    def _kinds(self) -> list[tuple[OutputTile, int]]:
+        """One output tile of each size, and how many there are of it."""
+        kinds = Counter((t.outputs[1], t.channels[1]) for t in self.outputs)
+        samples = {(t.outputs[1], t.channels[1]): t for t in reversed(self.outputs)}
+        return [(samples[kind], count) for kind, count in kinds.items()]
 
     def _load_words(self, height: int, columns: Span, channels: int) -> int:
         """Bus words of a load of activations, about."""
@@ -212,12 +218,14 @@ class Tiling:
     def _step_words(self, tile: OutputTile) -> int:
         """Bus words of a step, about: at most."""
         config = self.config
-        units = config.columns + self._planes * config.grid_k * tile.outputs[1]
+        units = config.columns + self._planes(tile) * config.grid_k * tile.outputs[1]
         return config.header_beats + -(-units // config.units_per_beat)
 
-    @cached_property
-    def _planes(self) -> int:
-        return max(1, self.geometry.layer.planes)
+    def _planes(self, tile: OutputTile) -> int:
+        """Cycles that a step takes per vector, at most. If a group of lanes has one weight only, they are its bits."""
+        layer = self.geometry.layer
+        single = layer.group_channels == 1 and tile.channels[1] >= self.config.rows
+        return max(1, self.geometry.single_planes if single else self.geometry.planes)
 
 
 def lane_inputs(geometry: Geometry, chunk: Chunk) -> np.ndarray:
@@ -235,35 +243,46 @@ def search(config: Config, geometry: Geometry) -> Tiling:
     LayerError
         If nothing fits the configuration.
     """
-    fitting = [t for g in geometry.alternatives(config) for t in _candidates(config, g) if t.fits() and
-               t.keeps_scales()]
-    if not fitting:
-        raise LayerError(f"channels must be such that one window's fit half of act_bytes = {config.act_bytes} with "
-                         f"whole groups of one scale, not {geometry.channels} with {geometry.layer.window}")
-    return min(fitting, key=Tiling.cost)
+    best, least, fits = None, (float("inf"), 0), False
+    for loops in geometry.alternatives(config):
+        for outputs in _output_tilings(config, loops):
+            if loops.vectors * _lines(config, loops, outputs) * loops.single_planes > least[0]:
+                continue
+            for tiling in _cuts(config, loops, outputs):
+                if not tiling.fits():
+                    continue
+                fits = True
+                if tiling.keeps_scales() and (cost := tiling.cost()) < least:
+                    best, least = tiling, cost
+    if best is None and fits:
+        raise LayerError("m and e must be the same for all inputs of an output where its inputs are not taken in their "
+                         f"own order, as with {geometry.layer.groups} groups of channels on {config.name!r}")
+    if best is None:
+        raise LayerError("width of the window must be such that one channel of a row of it fits half of act_bytes = "
+                         f"{config.act_bytes}, not {geometry.columns.taps} with dilation {geometry.columns.dilation}")
+    return best
 
 
-def _candidates(config: Config, geometry: Geometry) -> Iterator[Tiling]:
+def _cuts(config: Config, geometry: Geometry, outputs: tuple[OutputTile, ...]) -> Iterator[Tiling]:
     half = config.acc_vectors // 2
     height, width = geometry.rows.outputs, geometry.columns.outputs
-    for outputs in _output_tilings(config, geometry):
-        most = max(t.channels[1] for t in outputs)
-        for columns in _counts(width, half):
-            for rows in _counts(height, half // -(-width // columns)):
-                whole = Tiling(config, geometry, even(height, rows), even(width, columns), outputs,
-                               ((0, geometry.rows.taps),), most, False)
-                if len(outputs) > 1 and geometry.layer.groups > 1:
-                    yield replace(whole, whole_pixels=True)
-                if whole.fits():
-                    yield whole
-                else:
-                    yield from _chunked(whole, most)
+    most = max(t.channels[1] for t in outputs)
+    for columns in _counts(width, half):
+        for rows in _counts(height, half // -(-width // columns)):
+            whole = Tiling(config, geometry, even(height, rows), even(width, columns), outputs,
+                           ((0, geometry.rows.taps),), most, False)
+            if len(outputs) > 1 and geometry.layer.groups > 1:
+                yield replace(whole, whole_pixels=True)
+            if whole.fits():
+                yield whole
+            else:
+                yield from _chunked(whole, most)
 
 
 def _chunked(whole: Tiling, most: int) -> Iterator[Tiling]:
     """The same with chunks of channels, and of rows of taps if even one channel does not fit."""
     config, geometry = whole.config, whole.geometry
-    for tap_rows in sorted({1, geometry.rows.taps}, reverse=True):
+    for tap_rows in sorted({max(1, geometry.rows.taps >> i) for i in range(8)}, reverse=True):
         cut = replace(whole, tap_rows=slices(geometry.rows.taps, tap_rows))
         pixels = (max(geometry.rows.span(*run, 0, tap_rows).loaded for run in whole.rows)
                   * max(geometry.columns.span(*run).loaded for run in whole.columns))
@@ -276,10 +295,16 @@ def _chunked(whole: Tiling, most: int) -> Iterator[Tiling]:
 
 
 def _counts(count: int, most: int) -> list[int]:
-    """In how many runs to cut ``count`` things so that none is longer than ``most``."""
-    least = -(-count // max(1, most))
-    tried = {least, least + 1, *(least << i for i in range(1, 12)), count}
-    return sorted(n for n in tried if least <= n <= count) if most else []
+    """In how many runs to cut ``count`` things so that none is longer than ``most``: all at first, then by doubling."""
+    least = -(-count // most)
+    tried = {*range(least, least + 4), *(least << i for i in range(1, 20)), count}
+    return sorted(n for n in tried if least <= n <= count)
+
+
+def _lines(config: Config, geometry: Geometry, outputs: tuple[OutputTile, ...]) -> int:
+    """Steps of a vector tile, at least."""
+    taps = geometry.rows.taps * geometry.columns.taps
+    return sum(-(-t.channels[1] * taps // config.line_bytes) for t in outputs)
 
 
 def _output_tilings(config: Config, geometry: Geometry) -> list[tuple[OutputTile, ...]]:
@@ -299,9 +324,5 @@ def _output_tilings(config: Config, geometry: Geometry) -> list[tuple[OutputTile
                                 (first * layer.group_channels, count * layer.group_channels))
                      for first, count in slices(layer.groups, at_once))
 
-    def lines(at_once: int) -> int:
-        return sum(-(-t.channels[1] * layer.window.taps // config.line_bytes) for t in tiles(at_once))
-
-    ranked = sorted(range(limit, 0, -1), key=lines)
-    return [tiles(at_once) for at_once in dict.fromkeys([*ranked[:4], limit, *(limit >> i for i in range(1, 8))])
-            if at_once]
+    ranked = sorted(range(limit, 0, -1), key=lambda at_once: _lines(config, geometry, tiles(at_once)))
+    return [tiles(at_once) for at_once in dict.fromkeys([*ranked[:3], *(limit >> i for i in range(8))]) if at_once]

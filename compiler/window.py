@@ -122,12 +122,11 @@ class Window:
     def taps(self) -> int:
         return self.height * self.width
 
-    @property
-    def is_point(self) -> bool:
-        """It looks at one element, and windows look at every element once."""
-        return self == Window()
-
     def axes(self, height: int, width: int) -> tuple[Axis, Axis]:
         """Rows and columns of an image. Raises :class:`LayerError` if the window does not fit it."""
         return (Axis.of_window("height", height, self.height, self.stride[0], self.dilation[0], self.padding[:2]),
                 Axis.of_window("width", width, self.width, self.stride[1], self.dilation[1], self.padding[2:]))
+
+
+#: Looks at one element; windows look at every element once. That of fully connected layers.
+POINT = Window()

@@ -123,13 +123,21 @@ def ideal_cycles(config: Config, shape: Shape) -> int:
 
 
 def make(config: Config, shape: Shape, rng: np.random.Generator) -> Layer:
-    """The layer with random weights, -128 to 127, and int8 results that use the whole range. Pooling has no weights."""
+    """The layer with random weights, -128 to 127, and int8 results that use the whole range. Pooling has no weights.
+
+    So that the array needs all of :attr:`Shape.planes`, each group of inputs has a -128, and every eighth channel of a
+    depthwise layer weights of 127.
+    """
     if shape.kind is Kind.MAXIMUM_POOL:
         return maximum_pool(shape.channels, shape.window, config.rows)
     if shape.kind is Kind.AVERAGE_POOL:
         return average_pool(shape.channels, shape.window, config.rows)
     per_group = shape.channels // shape.groups
     weights = rng.integers(-128, 128, (shape.outputs, shape.window.height, shape.window.width, per_group), np.int16)
+    if shape.kind is Kind.DEPTHWISE:
+        weights[::8] = 127
+    else:
+        weights.reshape(shape.outputs, -1)[:, ::config.rows] = -128
     spread = 74 * 74 * np.sqrt(shape.window.taps * per_group)  # standard deviation of an accumulator
     requantisation = Requantisation(rng.integers(-1 << 12, 1 << 12, shape.outputs).astype(np.int32),
                                     rng.uniform(20, 40, shape.outputs).astype(np.float32) / np.float32(spread))

@@ -7,7 +7,7 @@ cannot block one another.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -26,6 +26,12 @@ FIRST_PARTS, LAST_PARTS = 8, 8
 
 #: Vectors of the smallest part.
 LEAST_PART = 8
+
+#: Loads of activations that are under way in the beginning; more would take the bus from the first weights.
+AHEAD = 4
+
+#: If storing a tile takes longer than computing half of it, each of so few tiles at most is stored in so many parts.
+FEW_TILES, STORE_PARTS = 16, 4
 
 
 @dataclass(frozen=True)
@@ -56,18 +62,22 @@ class Rectangle:
 
 
 def rectangles(rows: int, columns: int, sizes: list[int]) -> list[Rectangle]:
-    """Cuts a tile into parts of about these numbers of vectors, the last size for all that is left."""
+    """Cuts a tile into parts of about these numbers of vectors, the last size for all that is left: whole rows or even
+    parts of a row, but exactly these numbers if it is only one row."""
     parts: list[Rectangle] = []
     row = column = 0
-    while row < rows:
+    while rows == 1 and column < columns:
         size = sizes[min(len(parts), len(sizes) - 1)]
-        if column == 0 and size >= columns:
-            parts.append(Rectangle(row, 0, min(size // columns, rows - row), columns))
-            row += parts[-1].rows
+        parts.append(Rectangle(0, column, 1, min(size, columns - column)))
+        column += size
+    while rows > 1 and row < rows:
+        size = sizes[min(len(parts), len(sizes) - 1)]
+        count = min(round(size / columns), rows - row)
+        if count:
+            parts.append(Rectangle(row, 0, count, columns))
         else:
-            parts.append(Rectangle(row, column, 1, min(size, columns - column)))
-            column += parts[-1].columns
-            row, column = row + column // columns, column % columns
+            parts += [Rectangle(row, first, 1, width) for first, width in even(columns, round(columns / size))]
+        row += max(1, count)
     return parts
 
 
@@ -75,7 +85,8 @@ def tapered(vectors: int, ratio: float) -> list[int]:
     """Sizes of parts, each ``ratio`` times the one before: what one takes to store, the next takes to compute."""
     weights = [ratio ** i for i in range(LAST_PARTS)]
     parts = next((n for n in range(LAST_PARTS, 1, -1) if vectors * weights[n - 1] >= LEAST_PART * sum(weights[:n])), 1)
-    return [max(1, round(vectors * w / sum(weights[:parts]))) for w in weights[:parts]]
+    sizes = [round(vectors * w / sum(weights[:parts])) for w in weights[:parts]]
+    return [*sizes[:-1], vectors - sum(sizes[:-1])]
 
 
 @dataclass(frozen=True)
@@ -164,6 +175,8 @@ class Product:
         They are the first steps that the accumulators see.
     load : Instruction or None
         The activations that it waits for.
+    gates : bool
+        One of the first loads waits for its end.
     begins, ends : bool
         It is the first, or the last, of its piece.
     stored : bool
@@ -181,6 +194,7 @@ class Product:
     part: Rectangle
     initial: bool
     load: Instruction | None
+    gates: bool = False
     begins: bool = False
     ends: bool = False
     stored: bool = False
@@ -206,6 +220,7 @@ class Emitter:
         self.geometry: Geometry = tiling.geometry
         self.layer = tiling.geometry.layer
         self.requantisation = self.layer.requantisation
+        self.images = images
         self.addresses = addresses
         self.pieces = pieces(tiling, images)
         self.tiles = self.pieces[-1].tile + 1
@@ -213,6 +228,7 @@ class Emitter:
     def program(self) -> list[Instruction]:
         products = [self._products(piece) for piece in self.pieces]
         _keep_weights([product for piece in products for product in piece])
+        _gate_loads(products)
         program: list[Instruction] = []
         for piece, following in zip(products, [*products[1:], []]):
             before = self._first_loads(piece) if piece is products[0] else [[]]
@@ -239,8 +255,9 @@ class Emitter:
             parts: list[tuple[Rectangle, Instruction | None]]
             if first and begins:
                 parts = list(self._loaded_parts(piece))
-            elif last and completes:
-                parts = [(part, None) for part in self._stored_parts(piece, run[-1])]
+            elif completes and self._is_stored_by_parts(piece):
+                sizes = self._last_parts(piece) if last else [-(-piece.vectors // STORE_PARTS)]
+                parts = [(part, None) for part in rectangles(piece.rows[1], piece.columns[1], sizes)]
             else:
                 parts = [(Rectangle(0, 0, piece.rows[1], piece.columns[1]), None)]
             images = [piece.images[step] for step in run]
@@ -255,13 +272,13 @@ class Emitter:
     def _runs(self, piece: Piece) -> list[list[int]]:
         """Steps that one GEMM takes. The array waits for the weights of the program's first step, so that is the last
         one if it is shorter. Equal steps are parted, so that one keeps the weights for the other."""
-        first, last = piece is self.pieces[0], piece is self.pieces[-1]
+        first, parts = piece is self.pieces[0], self._is_stored_by_parts(piece)
         images, order = piece.images, list(range(len(piece.images)))
         if first and images[-1].bytes < images[0].bytes:
             order = [order[-1], *order[:-1]]
         runs = [order[:1]]
         for a, b in pairwise(order):
-            if b != a + 1 or images[a] == images[b] or (first and a == order[0]) or (last and b == order[-1]):
+            if b != a + 1 or images[a] == images[b] or (first and a == order[0]) or (parts and b == order[-1]):
                 runs.append([])
             runs[-1].append(b)
         return runs
@@ -282,22 +299,31 @@ class Emitter:
             yield part, self._load_activations(piece, *region) if end > done else None
             done = end
 
-    def _stored_parts(self, piece: Piece, step: int) -> list[Rectangle]:
+    def _store_cycles(self, piece: Piece) -> int:
+        """Of one vector."""
         results = piece.outputs.outputs[1]
-        store = max(-(-results // self.config.post_lanes),
-                    -(-results * self.geometry.result_bytes // self.config.bus_bytes))
-        compute = max(1, piece.images[step].planes)
-        return rectangles(piece.rows[1], piece.columns[1], tapered(piece.vectors, min(1, store / compute)))
+        return max(-(-results // self.config.post_lanes),
+                   -(-results * self.geometry.result_bytes // self.config.bus_bytes))
+
+    def _is_stored_by_parts(self, piece: Piece) -> bool:
+        """The piece ends the program, or a tile that is long in storing."""
+        compute = sum(image.planes for images in self.images[piece.output] for image in images)
+        long = 2 * self._store_cycles(piece) >= compute and self.tiles <= FEW_TILES
+        return piece is self.pieces[-1] or (piece.last and long)
+
+    def _last_parts(self, piece: Piece) -> list[int]:
+        compute = max(1, piece.images[-1].planes)
+        return tapered(piece.vectors, min(1, self._store_cycles(piece) / compute))
 
     # Loads
 
     def _first_loads(self, products: list[Product]) -> list[list[Instruction]]:
-        """What comes before each of the first products: the weights of the first step, then the vectors by parts, then
-        the other weights, and before the first store its parameters."""
+        """What comes before each of the first products: the weights of the first step, then the vectors by parts, the
+        other weights before those that wait, and before the first store its parameters."""
         fresh = [image for product in products for image in product.fresh]
         loads = [[product.load] if product.load else [] for product in products if product.step == products[0].step]
         loads[0] = [*_load_weights(self.config, fresh[:1]), *loads[0]]
-        loads[-1] += _load_weights(self.config, fresh[1:])
+        loads[min(AHEAD, len(loads)) - 1] += _load_weights(self.config, fresh[1:])
         loads[0 if products[0].stored else -1] += [*self._load_table(), *self._load_parameters(products[0].piece)]
         return loads
 
@@ -402,7 +428,7 @@ class Emitter:
         }
         wait = [Queue.LOAD] if product.load is not None else []
         wait += [Queue.STORE] if product.begins and piece.first and piece.tile >= 2 else []
-        signal = [Queue.LOAD] if product.ends and piece.frees else []
+        signal = [Queue.LOAD] if product.gates or (product.ends and piece.frees) else []
         signal += [Queue.STORE] if product.stored else []
         return Instruction(Opcode.GEMM, fields, wait=tuple(wait), signal=tuple(signal))
 
@@ -452,6 +478,16 @@ def _keep_weights(products: list[Product]):
     for product, following in pairwise(products):
         product.keep = product.images[-1] == following.images[0]
         following.fresh = following.images[product.keep:]
+
+
+def _gate_loads(products: list[list[Product]]):
+    """The loads of the first piece's parts and the next load of activations each wait for a product before."""
+    first, *others = ([product for product in piece if product.load is not None] for piece in products)
+    loads = first + next((piece for piece in others if piece), [])
+    for product, before in zip(loads[AHEAD:], first):
+        assert product.load is not None
+        product.load = replace(product.load, wait=(Queue.COMPUTE,))
+        before.gates = True
 
 
 def _load_weights(config: Config, images: list[Image]) -> list[Instruction]:

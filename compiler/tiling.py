@@ -198,8 +198,20 @@ class Tiling:
                 storing = height * width * -(-tile.outputs[1] // self.config.post_lanes)
                 cycles += count * tiles * max(compute, (loading + activations * loads / tiles) / bus_share, storing)
                 words += count * (tiles * loading + loads * activations)
-                first = first or self._step_words(tile) + activations // 8
-        return cycles + first, words
+                first = first or self._step_words(tile)
+        return cycles + first + self._first_words(), words
+
+    def _first_words(self) -> int:
+        """Bus words of the activations with which the first products begin."""
+        geometry, rows, columns = self.geometry, self.rows[0][1], self.columns[0][1]
+        row_span = geometry.rows.span(0, rows, *self.tap_rows[0])
+        column_span = geometry.columns.span(0, columns)
+        if rows > 1:
+            height, width = row_span.needed(-(-rows // 8), self.tap_rows[0][1]), column_span.loaded
+        else:
+            height, width = row_span.loaded, column_span.needed(-(-columns // 8), geometry.columns.taps)
+        tile = self.outputs[0]
+        return -(-height * width * self.loaded_channels(tile, self.chunks(tile)[0])[1] // self.config.bus_bytes)
 
     @cached_property
     def _kinds(self) -> list[tuple[OutputTile, int]]:
@@ -275,7 +287,7 @@ def _cuts(config: Config, geometry: Geometry, outputs: tuple[OutputTile, ...]) -
                 yield replace(whole, whole_pixels=True)
             if whole.fits():
                 yield whole
-            else:
+            if geometry.is_uniform or not whole.fits():
                 yield from _chunked(whole, most)
 
 

@@ -34,7 +34,7 @@ def layer_of(config: Config, rng, outputs: int, inputs: int, **fields) -> Layer:
 def test_int32_results_are_exact(name, vectors, inputs, outputs):
     config, rng = configuration(name), np.random.default_rng(vectors)
     layer = layer_of(config, rng, outputs, inputs)
-    check(config, layer, random_activations(layer, rng, vectors, inputs), seeds=1)
+    check(config, layer, random_activations(layer, rng, vectors, inputs))
 
 
 @pytest.mark.parametrize(("output_format", "low", "high"), [(OutputFormat.INT8, -128, 127), (OutputFormat.INT8, 0, 100),
@@ -222,18 +222,19 @@ def test_parameters_of_two_tiles_are_loaded_once():
 
 def test_parts_are_rows_or_lie_in_one_row():
     assert rectangles(3, 5, [15]) == [Rectangle(0, 0, 3, 5)]
-    assert rectangles(3, 5, [11, 3]) == [Rectangle(0, 0, 2, 5), Rectangle(2, 0, 1, 3), Rectangle(2, 3, 1, 2)]
-    assert rectangles(2, 5, [3]) == [Rectangle(0, 0, 1, 3), Rectangle(0, 3, 1, 2), Rectangle(1, 0, 1, 3),
-                                     Rectangle(1, 3, 1, 2)]
+    assert rectangles(3, 5, [11, 3]) == [Rectangle(0, 0, 2, 5), Rectangle(2, 0, 1, 5)]
+    assert rectangles(2, 6, [3]) == [Rectangle(0, 0, 1, 3), Rectangle(0, 3, 1, 3), Rectangle(1, 0, 1, 3),
+                                     Rectangle(1, 3, 1, 3)]
+    assert rectangles(1, 7, [4, 2]) == [Rectangle(0, 0, 1, 4), Rectangle(0, 4, 1, 2), Rectangle(0, 6, 1, 1)]
 
 
 @pytest.mark.parametrize("vectors", [1, 9, 64, 128, 200])
 @pytest.mark.parametrize("ratio", [1, 0.5, 0.125])
 def test_parts_shrink_as_storing_is_faster(vectors, ratio):
     sizes = tapered(vectors, ratio)
-    assert len(sizes) == 1 or sizes[-1] >= LEAST_PART
-    assert abs(sum(sizes) - vectors) <= len(sizes)
-    assert all(abs(b - ratio * a) <= 1 for a, b in pairwise(sizes))
+    assert sum(sizes) == vectors
+    assert len(sizes) == 1 or sizes[-1] >= LEAST_PART - 4
+    assert all(abs(b - ratio * a) <= 5 for a, b in pairwise(sizes))
 
 
 # Refusals

@@ -17,7 +17,7 @@ from hdl.layouts import Step, pack_step
 from hdl.program import Program, Tensor
 from sim.session import Session
 
-STEPS = 512
+STEPS, TAPS = 512, 128
 GOAL = 1.02
 
 #: Planes per step and vectors, by load : compute on `edge` (296 bus words of 8 planes, 168 of 4 planes).
@@ -51,14 +51,17 @@ def chain(config: Config, planes: int, vectors: int, rng: np.random.Generator) -
     x = Tensor(4096, (vectors, config.line_bytes), "int8", config.line_bytes)
     y = Tensor(x.address + 4096 * -(-vectors * config.line_bytes // 4096), (vectors, config.out_cols), "int32", row)
     weights = y.address + 4096 * -(-vectors * row // 4096)
-    line_beats = config.line_bytes // config.bus_bytes
+    length = vectors * config.line_bytes
     program = [
-        Instruction(Opcode.LOAD_ACTIVATIONS, {"address": x.address, "rows": 1, "row_beats": vectors * line_beats},
+        Instruction(Opcode.LOAD_ACTIVATIONS, {"address": x.address, "rows": 1, "row_bytes": length, "blocks": 1},
                     signal=(Queue.COMPUTE,)),
         Instruction(Opcode.LOAD_WEIGHTS, {"address": weights, "beats": STEPS * beats, "steps": STEPS}),
-        Instruction(Opcode.GEMM, {"steps": STEPS, "vectors": vectors, "act_vector_stride": 1, "act_signed": 1},
+        # One tap per step, and all of them at the same place.
+        Instruction(Opcode.GEMM, {"steps": STEPS, "vectors": vectors, "vector_rows": 1, "x_stride": config.line_bytes,
+                                  "x_end": length, "y_end": 1, "tap_bytes": config.line_bytes, "taps": TAPS,
+                                  "tap_rows": STEPS // TAPS, "act_signed": 1},
                     wait=(Queue.LOAD,), signal=(Queue.STORE,)),
-        Instruction(Opcode.STORE, {"address": y.address, "stride": row, "vectors": vectors,
+        Instruction(Opcode.STORE, {"address": y.address, "stride": row, "vectors": vectors, "vector_rows": 1,
                                    "channels": config.out_cols, "format": OutputFormat.INT32}, wait=(Queue.COMPUTE,)),
     ]
     return Program.assemble(config, program, entry=0, segments=[(weights, step.tobytes() * STEPS)],

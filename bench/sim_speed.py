@@ -14,8 +14,8 @@ import numpy as np
 from tqdm import tqdm
 
 from bench.report import report
-from compiler.gemm import lower
 from compiler.layer import Layer
+from compiler.lower import lower
 from hdl.config import configuration
 from sim.session import Session
 

@@ -10,8 +10,8 @@ import numpy as np
 from tqdm import tqdm
 
 from bench.report import report
-from compiler.gemm import lower
 from compiler.layer import Layer, Requantisation
+from compiler.lower import lower
 from hdl.config import Config, configuration
 from sim.session import Session
 

@@ -8,7 +8,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from compiler.gemm import lower
+from compiler.lower import lower
 from compiler.minilm import MiniLM
 from compiler.quantise import INT8_LIMIT, Affine, QuantisedLayer, quantise_layer
 from hdl.config import Config

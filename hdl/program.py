@@ -6,6 +6,7 @@ after another. It carries the name and hash of its configuration; a chip with an
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,15 +25,16 @@ class ProgramError(ValueError):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A matrix in memory: ``shape[0]`` rows of ``shape[1]`` elements, ``stride`` bytes apart."""
+    """An array in memory: ``shape[0]`` rows, ``stride`` bytes apart, whose elements follow one another, the last axis
+    first."""
     address: int
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     dtype: str
     stride: int
 
     @property
     def row_bytes(self) -> int:
-        return self.shape[1] * np.dtype(self.dtype).itemsize
+        return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
 
     @property
     def end(self) -> int:
@@ -75,6 +77,8 @@ class Program:
     inputs, outputs : dict of Tensor
     writable : (int, int)
         First byte and first byte after what it writes.
+    counters : int or None
+        Address at which it stores the counters at its end, 64 bits each in the order of :data:`hdl.csr.COUNTERS`.
     """
 
     config_name: str
@@ -86,14 +90,15 @@ class Program:
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
     outputs: Mapping[str, Tensor] = field(default_factory=dict)
     writable: tuple[int, int] = (0, 0)
+    counters: int | None = None
 
     @classmethod
     def assemble(cls, config: Config, instructions: Iterable[Instruction], *, entry: int,
-                 segments: Iterable[tuple[int, bytes]] = (), memory_bytes: int, **tensors) -> "Program":
+                 segments: Iterable[tuple[int, bytes]] = (), memory_bytes: int, **fields) -> "Program":
         """A program for ``config`` with its instructions encoded at ``entry``."""
         records = [instruction.encode() for instruction in instructions]
         return cls(config.name, config.hash, entry, len(records), ((entry, b"".join(records)), *segments),
-                   memory_bytes, **tensors)
+                   memory_bytes, **fields)
 
     def check(self, config: Config):
         """Raises :class:`ProgramError` if the program was made for another configuration."""

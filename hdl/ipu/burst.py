@@ -11,14 +11,15 @@ from .windows import DMA_ADDR_BITS, WindowCheck, windows_layout
 RUN_BITS = 32 + clog2(INSTRUCTION_BYTES // 8)
 
 
-def run_layout() -> data.StructLayout:
-    """A run of bus words: address of the first, a multiple of the bus width, and how many, at least one."""
-    return data.StructLayout({"address": DMA_ADDR_BITS, "beats": RUN_BITS})
+def run_layout(tag_bits: int = 0) -> data.StructLayout:
+    """A run of bus words: address of the first, a multiple of the bus width, and how many, at least one; ``tag`` is
+    the user's."""
+    return data.StructLayout({"address": DMA_ADDR_BITS, "beats": RUN_BITS, "tag": tag_bits})
 
 
-def burst_layout(max_beats: int) -> data.StructLayout:
-    """A burst within one 4 KiB page."""
-    return data.StructLayout({"address": DMA_ADDR_BITS, "beats": clog2(max_beats + 1)})
+def burst_layout(max_beats: int, tag_bits: int = 0) -> data.StructLayout:
+    """A burst within one 4 KiB page; ``tag`` is that of the run if the burst ends it, else zero."""
+    return data.StructLayout({"address": DMA_ADDR_BITS, "beats": clog2(max_beats + 1), "tag": tag_bits})
 
 
 class BurstSplitter(wiring.Component):
@@ -32,7 +33,7 @@ class BurstSplitter(wiring.Component):
     ----------
     permission : str
         ``"read"`` or ``"write"``.
-    max_beats : int
+    max_beats, tag_bits : int
 
     Members
     -------
@@ -46,14 +47,15 @@ class BurstSplitter(wiring.Component):
     i_runs: stream.Interface
     o_bursts: stream.Interface
 
-    def __init__(self, config: Config, *, permission: str, max_beats: int):
+    def __init__(self, config: Config, *, permission: str, max_beats: int, tag_bits: int = 0):
         self.config = config
         self.permission = permission
         self.max_beats = max_beats
+        self.tag_bits = tag_bits
         super().__init__({
             "windows": In(windows_layout()),
-            "i_runs": In(stream.Signature(run_layout())),
-            "o_bursts": Out(stream.Signature(burst_layout(max_beats))),
+            "i_runs": In(stream.Signature(run_layout(tag_bits))),
+            "o_bursts": Out(stream.Signature(burst_layout(max_beats, tag_bits))),
             "refused": Out(1),
             "refused_address": Out(DMA_ADDR_BITS),
             "idle": Out(1),
@@ -76,7 +78,7 @@ class BurstSplitter(wiring.Component):
         """Takes the next burst, which ends before ``end``, off the run."""
         config = self.config
         page_beats = BURST_BOUNDARY // config.bus_bytes
-        rest = Signal(run_layout())
+        rest = Signal(run_layout(self.tag_bits))
         to_boundary = Signal(clog2(page_beats + 1))
         limit = Signal(range(max(page_beats, self.max_beats) + 1))
         beats = Signal.like(burst.beats)
@@ -94,6 +96,7 @@ class BurstSplitter(wiring.Component):
                 checking.eq(running),
                 burst.address.eq(rest.address),
                 burst.beats.eq(beats),
+                burst.tag.eq(Mux(last, rest.tag, 0)),
                 end.eq(next_address),
                 rest.address.eq(next_address),
                 rest.beats.eq(rest.beats - beats),

@@ -354,11 +354,15 @@ class Store(wiring.Component):
             next_one.eq(self.i_commands.valid & ~self.walking),
             self.idle.eq(~self.i_commands.valid & ~self.in_use.any() & ~on_bus),
         ]
+        busy = Signal()
+        token = Signal()
+        memory = Signal()
         with m.If(self.walking):
-            m.d.comb += [self.activity.busy.eq(self.slot.valid), self.activity.memory.eq(~self.slot.valid)]
+            m.d.comb += [busy.eq(self.slot.valid), memory.eq(~self.slot.valid)]
         with m.Elif(next_one):
-            m.d.comb += [self.activity.token.eq(~self.tokens.granted), self.activity.busy.eq(self.tokens.granted)]
+            m.d.comb += [token.eq(~self.tokens.granted), busy.eq(self.tokens.granted)]
         with m.Elif(self.in_use.any()):
-            m.d.comb += self.activity.busy.eq(1)
+            m.d.comb += busy.eq(1)
         with m.Else():
-            m.d.comb += self.activity.memory.eq(on_bus)
+            m.d.comb += memory.eq(on_bus)
+        m.d.comb += [self.activity.busy.eq(busy), self.activity.token.eq(token), self.activity.memory.eq(memory)]

@@ -79,31 +79,29 @@ class Writer(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        bursts, signal = self._split(m)
+        bursts = self._split(m)
         begin = Signal()
         words, enough = self._buffer(m, bursts, begin)
-        lengths, answers = self._request(m, bursts, signal, begin, enough)
+        lengths, answers = self._request(m, bursts, begin, enough)
         self._send(m, words, lengths)
         self._complete(m, answers)
         return m
 
     def _split(self, m):
-        """Bursts, and what the run of the burst signals."""
+        """Bursts, of which the last one of a run bears what the run signals."""
         m.submodules.splitter = self.splitter = splitter = BurstSplitter(
-            self.config, permission="write", max_beats=self.MAX_BEATS)
-        signal = Signal(len(QUEUES))
+            self.config, permission="write", max_beats=self.MAX_BEATS, tag_bits=len(QUEUES))
         m.d.comb += [
             splitter.windows.eq(self.windows),
             splitter.i_runs.valid.eq(self.i_runs.valid),
             splitter.i_runs.payload.address.eq(self.i_runs.payload.address),
             splitter.i_runs.payload.beats.eq(self.i_runs.payload.beats),
+            splitter.i_runs.payload.tag.eq(self.i_runs.payload.signal),
             self.i_runs.ready.eq(splitter.i_runs.ready),
         ]
-        with m.If(self.i_runs.valid & self.i_runs.ready):
-            m.d.sync += signal.eq(self.i_runs.payload.signal)
         with m.If(splitter.refused):
             raise_fault(m, self.fault, Cause.WRITE_WINDOW, splitter.refused_address)
-        return splitter.o_bursts, signal
+        return splitter.o_bursts
 
     def _buffer(self, m, bursts, begin):
         """The words that have come, and whether those that belong to no burst yet are enough for the next one."""
@@ -118,7 +116,7 @@ class Writer(wiring.Component):
         m.d.sync += unclaimed.eq(unclaimed + (words.w_en & words.w_rdy) - Mux(begin, bursts.payload.beats, 0))
         return words, unclaimed >= bursts.payload.beats
 
-    def _request(self, m, bursts, signal, begin, enough):
+    def _request(self, m, bursts, begin, enough):
         m.submodules.lengths = lengths = SyncFIFO(width=len(bursts.payload.beats), depth=self.OUTSTANDING)
         m.submodules.answers = answers = SyncFIFO(width=answer_layout().size, depth=self.OUTSTANDING)
         answer = data.View(answer_layout(), answers.w_data)
@@ -135,7 +133,7 @@ class Writer(wiring.Component):
             lengths.w_data.eq(bursts.payload.beats),
             answers.w_en.eq(begin),
             answer.address.eq(bursts.payload.address),
-            answer.signal.eq(Mux(bursts.payload.last, signal, 0)),
+            answer.signal.eq(bursts.payload.tag),
         ]
         m.d.sync += waiting.eq(show & ~self.aw.ready)
         return lengths, answers

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compiler.gemm import lower
+from compiler.lower import lower
 from compiler.quantise import (
     INT8_LIMIT,
     LARGEST_SCALE,

@@ -1,0 +1,502 @@
+"""Instructions of a tiled layer: loads, products and stores of its pieces, and the tokens between them.
+
+Activations and accumulators are used in two halves each, and so are parameters if there are more than two output tiles:
+the loads of the next piece and the store of the tile before run beside the products of a piece. Instructions come in an
+order in which each waits only for earlier ones, and a piece's loads come one piece ahead of its products: short queues
+cannot block one another.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+import numpy as np
+
+from hdl.config import Config
+from hdl.isa import Instruction, Opcode, OutputFormat, Queue
+from hdl.layouts import PARAMETER_BYTES
+
+from .geometry import Geometry
+from .tiling import Chunk, OutputTile, Run, Tiling, even
+from .weights import Image
+from .window import Span
+
+#: Parts in which the first activations are loaded, and at most so many in which the last results are stored.
+FIRST_PARTS, LAST_PARTS = 8, 8
+
+#: Vectors of the smallest part.
+LEAST_PART = 8
+
+#: Loads of activations that are under way in the beginning; more would take the bus from the first weights.
+AHEAD = 4
+
+#: If storing a tile takes longer than computing half of it, each of so few tiles at most is stored in so many parts.
+FEW_TILES, STORE_PARTS = 16, 4
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where things lie in memory; None: there is none."""
+
+    x: int
+    y: int
+    parameters: int
+    table: int | None = None
+    residual: int | None = None
+    counters: int | None = None
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Some pixels of a vector tile, counted from its first. Their accumulators follow one another: they are whole rows,
+    or lie in one row."""
+
+    row: int
+    column: int
+    rows: int
+    columns: int
+
+    @property
+    def vectors(self) -> int:
+        return self.rows * self.columns
+
+
+def rectangles(rows: int, columns: int, sizes: list[int]) -> list[Rectangle]:
+    """Cuts a tile into parts of about these numbers of vectors, the last size for all that is left: whole rows or even
+    parts of a row, but exactly these numbers if it is only one row."""
+    parts: list[Rectangle] = []
+    row = column = 0
+    while rows == 1 and column < columns:
+        size = sizes[min(len(parts), len(sizes) - 1)]
+        parts.append(Rectangle(0, column, 1, min(size, columns - column)))
+        column += size
+    while rows > 1 and row < rows:
+        size = sizes[min(len(parts), len(sizes) - 1)]
+        count = min(round(size / columns), rows - row)
+        if count:
+            parts.append(Rectangle(row, 0, count, columns))
+        else:
+            parts += [Rectangle(row, first, 1, width) for first, width in even(columns, round(columns / size))]
+        row += max(1, count)
+    return parts
+
+
+def tapered(vectors: int, ratio: float) -> list[int]:
+    """Sizes of parts, each ``ratio`` times the one before: what one takes to store, the next takes to compute."""
+    weights = [ratio ** i for i in range(LAST_PARTS)]
+    parts = next((n for n in range(LAST_PARTS, 1, -1) if vectors * weights[n - 1] >= LEAST_PART * sum(weights[:n])), 1)
+    sizes = [round(vectors * w / sum(weights[:parts])) for w in weights[:parts]]
+    return [*sizes[:-1], vectors - sum(sizes[:-1])]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A chunk of an output tile of a vector tile.
+
+    Attributes
+    ----------
+    tile : int
+        Which tile: vector tiles one after another, their output tiles within.
+    rows, columns : Run
+        The vector tile.
+    output : int
+        Which output tile.
+    outputs : OutputTile
+    chunk : Chunk
+    first, last : bool
+        It begins the tile; it completes it.
+    row_span, column_span : Span
+    loaded_channels : Run
+    load : int
+        Number of the load of its activations.
+    new, frees : bool
+        It is the first piece to use this load; it is the last one, and another load waits for the buffer.
+    images : list of Image
+        Its steps.
+    """
+
+    tile: int
+    rows: Run
+    columns: Run
+    output: int
+    outputs: OutputTile
+    chunk: Chunk
+    first: bool
+    last: bool
+    row_span: Span
+    column_span: Span
+    loaded_channels: Run
+    load: int
+    new: bool
+    frees: bool
+    images: list[Image]
+
+    @property
+    def vectors(self) -> int:
+        return self.rows[1] * self.columns[1]
+
+    @property
+    def pitch(self) -> int:
+        """Bytes of a row in the buffer."""
+        return self.column_span.loaded * self.loaded_channels[1]
+
+
+def pieces(tiling: Tiling, images: list[list[list[Image]]]) -> list[Piece]:
+    """All pieces in the order in which they are computed."""
+    geometry = tiling.geometry
+    places = [(rows, columns, number, tile, chunk) for rows in tiling.rows for columns in tiling.columns
+              for number, tile in enumerate(tiling.outputs) for chunk in enumerate(tiling.chunks(tile))]
+    wanted = [(rows, columns, chunk.tap_rows, tiling.loaded_channels(tile, chunk))
+              for rows, columns, _, tile, (_, chunk) in places]
+    new = [True, *(a != b for a, b in pairwise(wanted))]
+    loads = np.cumsum(new) - 1
+    ends = [*new[1:], True]
+    begins = [chunk == 0 for *_, (chunk, _) in places]
+    tiles = np.cumsum(begins) - 1
+    return [Piece(int(tiles[i]), rows, columns, number, tile, chunk, begins[i], [*begins, True][i + 1],
+                  geometry.rows.span(*rows, *chunk.tap_rows), geometry.columns.span(*columns), wanted[i][3],
+                  int(loads[i]), new[i], bool(ends[i] and loads[i] + 2 <= loads[-1]), images[number][c])
+            for i, (rows, columns, number, tile, (c, chunk)) in enumerate(places)]
+
+
+@dataclass
+class Product:
+    """A GEMM to be: consecutive steps of a piece, for some of its vectors.
+
+    Attributes
+    ----------
+    piece : Piece
+    images : list of Image
+        The steps; all that follow one another differ.
+    step : int
+        The first, counted from the first of the piece.
+    part : Rectangle
+    initial : bool
+        They are the first steps that the accumulators see.
+    load : Instruction or None
+        The activations that it waits for.
+    gates : bool
+        One of the first loads waits for its end.
+    begins, ends : bool
+        It is the first, or the last, of its piece.
+    stored : bool
+        Its results are complete, and are stored as soon as it has ended.
+    opens : bool
+        It is the first of its tile that is stored.
+    fresh : list of Image
+        What is to be loaded: all, or all but the first that the GEMM before keeps.
+    keep : bool
+    """
+
+    piece: Piece
+    images: list[Image]
+    step: int
+    part: Rectangle
+    initial: bool
+    load: Instruction | None
+    gates: bool = False
+    begins: bool = False
+    ends: bool = False
+    stored: bool = False
+    opens: bool = False
+    fresh: list[Image] = field(default_factory=list)
+    keep: bool = False
+
+
+class Emitter:
+    """Emits a tiled layer.
+
+    Parameters
+    ----------
+    tiling : Tiling
+    images : list of list of list of Image
+        Steps by output tile and chunk.
+    addresses : Addresses
+    """
+
+    def __init__(self, tiling: Tiling, images: list[list[list[Image]]], addresses: Addresses):
+        self.tiling = tiling
+        self.config: Config = tiling.config
+        self.geometry: Geometry = tiling.geometry
+        self.layer = tiling.geometry.layer
+        self.requantisation = self.layer.requantisation
+        self.images = images
+        self.addresses = addresses
+        self.pieces = pieces(tiling, images)
+        self.tiles = self.pieces[-1].tile + 1
+
+    def program(self) -> list[Instruction]:
+        products = [self._products(piece) for piece in self.pieces]
+        _keep_weights([product for piece in products for product in piece])
+        _gate_loads(products)
+        program: list[Instruction] = []
+        for piece, following in zip(products, [*products[1:], []]):
+            before = self._first_loads(piece) if piece is products[0] else [[]]
+            before[-1] += self._loads(following)  # one piece ahead
+            before += [[]] * (len(piece) - len(before))
+            for product, loads in zip(piece, before):
+                program += [*loads, self._gemm(product)]
+                if product.stored:
+                    program.append(self._store(product))
+        if self.addresses.counters is not None:
+            program.append(Instruction(Opcode.STORE_COUNTERS, {"address": self.addresses.counters},
+                                       wait=(Queue.STORE,)))
+        return program
+
+    # Products
+
+    def _products(self, piece: Piece) -> list[Product]:
+        """The program's first step is taken as its vectors come in, the last one as its results go out."""
+        first, last = piece is self.pieces[0], piece is self.pieces[-1]
+        products: list[Product] = []
+        runs = self._runs(piece)
+        for run in runs:
+            begins, completes = run is runs[0], piece.last and run is runs[-1]
+            parts: list[tuple[Rectangle, Instruction | None]]
+            if first and begins:
+                parts = list(self._loaded_parts(piece))
+            elif completes and self._is_stored_by_parts(piece):
+                sizes = self._last_parts(piece) if last else [-(-piece.vectors // STORE_PARTS)]
+                parts = [(part, None) for part in rectangles(piece.rows[1], piece.columns[1], sizes)]
+            else:
+                parts = [(Rectangle(0, 0, piece.rows[1], piece.columns[1]), None)]
+            images = [piece.images[step] for step in run]
+            products += [Product(piece, images, run[0], part, piece.first and begins, load, stored=completes,
+                                 opens=completes and part is parts[0][0]) for part, load in parts]
+        if piece.new and not first:
+            products[0].load = self._load_activations(piece, (0, piece.row_span.loaded),
+                                                      (0, piece.column_span.loaded))
+        products[0].begins = products[-1].ends = True
+        return products
+
+    def _runs(self, piece: Piece) -> list[list[int]]:
+        """Steps that one GEMM takes. The array waits for the weights of the program's first step, so that is the last
+        one if it is shorter. Equal steps are parted, so that one keeps the weights for the other."""
+        first, parts = piece is self.pieces[0], self._is_stored_by_parts(piece)
+        images, order = piece.images, list(range(len(piece.images)))
+        if first and images[-1].bytes < images[0].bytes:
+            order = [order[-1], *order[:-1]]
+        runs = [order[:1]]
+        for a, b in pairwise(order):
+            if b != a + 1 or images[a] == images[b] or (first and a == order[0]) or (parts and b == order[-1]):
+                runs.append([])
+            runs[-1].append(b)
+        return runs
+
+    def _loaded_parts(self, piece: Piece) -> Iterator[tuple[Rectangle, Instruction | None]]:
+        """Parts of the first tile and the loads that complete what they look at: rows, or columns if it is one row."""
+        (_, rows), (_, columns) = piece.rows, piece.columns
+        all_rows, all_columns = (0, piece.row_span.loaded), (0, piece.column_span.loaded)
+        done = 0
+        for first, count in even(max(rows, columns) if rows == 1 else rows,
+                                 min(FIRST_PARTS, columns if rows == 1 else rows)):
+            if rows == 1:
+                end = piece.column_span.needed(first + count, self.geometry.columns.taps)
+                part, region = Rectangle(0, first, 1, count), (all_rows, (done, end - done))
+            else:
+                end = piece.row_span.needed(first + count, piece.chunk.tap_rows[1])
+                part, region = Rectangle(first, 0, count, columns), ((done, end - done), all_columns)
+            yield part, self._load_activations(piece, *region) if end > done else None
+            done = end
+
+    def _store_cycles(self, piece: Piece) -> int:
+        """Of one vector."""
+        results = piece.outputs.outputs[1]
+        return max(-(-results // self.config.post_lanes),
+                   -(-results * self.geometry.result_bytes // self.config.bus_bytes))
+
+    def _is_stored_by_parts(self, piece: Piece) -> bool:
+        """The piece ends the program, or a tile that is long in storing."""
+        compute = sum(image.planes for images in self.images[piece.output] for image in images)
+        long = 2 * self._store_cycles(piece) >= compute and self.tiles <= FEW_TILES
+        return piece is self.pieces[-1] or (piece.last and long)
+
+    def _last_parts(self, piece: Piece) -> list[int]:
+        compute = max(1, piece.images[-1].planes)
+        return tapered(piece.vectors, min(1, self._store_cycles(piece) / compute))
+
+    # Loads
+
+    def _first_loads(self, products: list[Product]) -> list[list[Instruction]]:
+        """What comes before each of the first products: the weights of the first step, then the vectors by parts, the
+        other weights before those that wait, and before the first store its parameters."""
+        fresh = [image for product in products for image in product.fresh]
+        loads = [[product.load] if product.load else [] for product in products if product.step == products[0].step]
+        loads[0] = [*_load_weights(self.config, fresh[:1]), *loads[0]]
+        loads[min(AHEAD, len(loads)) - 1] += _load_weights(self.config, fresh[1:])
+        loads[0 if products[0].stored else -1] += [*self._load_table(), *self._load_parameters(products[0].piece)]
+        return loads
+
+    def _loads(self, products: list[Product]) -> list[Instruction]:
+        if not products:
+            return []
+        return [*_load_weights(self.config, [image for product in products for image in product.fresh]),
+                *(product.load for product in products if product.load is not None),
+                *self._load_parameters(products[0].piece)]
+
+    def _load_activations(self, piece: Piece, rows: Run, columns: Run) -> Instruction:
+        """Some of the rows and columns that the piece needs, counted from the first loaded one."""
+        geometry, (channel, channels) = self.geometry, piece.loaded_channels
+        row_span, column_span = piece.row_span, piece.column_span
+        row_stride, column_stride = row_span.step * geometry.row_pitch, column_span.step * geometry.channels
+        fields = {
+            "address": (self.addresses.x + row_span.start * geometry.row_pitch + rows[0] * row_stride
+                        + column_span.start * geometry.channels + columns[0] * column_stride + channel),
+            "buffer_address": self._buffer(piece) + rows[0] * piece.pitch + columns[0] * channels,
+        }
+        if channels == column_stride:  # pixels follow one another on both sides
+            row_bytes = columns[1] * channels
+            if rows[1] == 1 or row_bytes == row_stride == piece.pitch:  # so do rows
+                fields |= {"rows": 1, "row_bytes": rows[1] * row_bytes, "blocks": 1}
+            else:
+                fields |= {"rows": rows[1], "row_bytes": row_bytes, "stride": row_stride,
+                           "buffer_stride": piece.pitch, "blocks": 1}
+        else:
+            fields |= {"rows": columns[1], "row_bytes": channels, "stride": column_stride, "buffer_stride": channels,
+                       "blocks": rows[1], "block_stride": row_stride, "buffer_block_stride": piece.pitch}
+        return Instruction(Opcode.LOAD_ACTIVATIONS, fields, wait=(Queue.COMPUTE,) if piece.load >= 2 else (),
+                           signal=(Queue.COMPUTE,))
+
+    def _buffer(self, piece: Piece) -> int:
+        return piece.load % 2 * (self.config.act_bytes // 2)
+
+    def _load_table(self) -> list[Instruction]:
+        """It is complete before the parameters, for which the first store waits."""
+        if self.addresses.table is None:
+            return []
+        return [Instruction(Opcode.LOAD_TABLE, {"address": self.addresses.table, "table": 1})]
+
+    @property
+    def _reloads_parameters(self) -> bool:
+        return len(self.tiling.outputs) > 2
+
+    def _needs_parameters(self, piece: Piece) -> bool:
+        """The parameters of the piece's tile are not there from before."""
+        return self.requantisation is not None and (self._reloads_parameters
+                                                    or piece.tile < len(self.tiling.outputs))
+
+    def _parameter_entry(self, piece: Piece) -> int:
+        return (piece.tile if self._reloads_parameters else piece.output) % 2 * self.config.out_cols
+
+    def _load_parameters(self, piece: Piece) -> list[Instruction]:
+        if not (piece.first and self._needs_parameters(piece)):
+            return []
+        return [Instruction(Opcode.LOAD_PARAMETERS, {
+            "address": self.addresses.parameters + piece.output * self.config.out_cols * PARAMETER_BYTES,
+            "channels": self.config.out_cols,
+            "channel": self._parameter_entry(piece),
+        }, wait=(Queue.STORE,) if self._reloads_parameters and piece.tile >= 2 else (), signal=(Queue.STORE,))]
+
+    # Computation
+
+    def _accumulator(self, product: Product) -> int:
+        half = product.piece.tile % 2 * (self.config.acc_vectors // 2)
+        return half + product.part.row * product.piece.columns[1] + product.part.column
+
+    def _gemm(self, product: Product) -> Instruction:
+        piece, part = product.piece, product.part
+        rows, columns, size = piece.row_span, piece.column_span, piece.loaded_channels[1]
+        taps = self.tiling.taps(piece.outputs, piece.chunk, columns)
+        tap, byte = divmod(product.step * self.config.line_bytes, taps.size)
+        tap_row, tap = divmod(tap, taps.taps)
+        offset = piece.outputs.channels[0] + piece.chunk.channels[0] - piece.loaded_channels[0]
+        fields = {
+            "steps": len(product.images),
+            "vectors": part.columns,
+            "vector_rows": part.rows,
+            "acc_vector": self._accumulator(product),
+            "act_address": self._buffer(piece),
+            "x": (columns.window + part.column * columns.stride) * size + offset,
+            "y": (rows.window + part.row * rows.stride + tap_row * rows.dilation) * piece.pitch,
+            "x_stride": columns.stride * size,
+            "y_stride": rows.stride * piece.pitch,
+            "x_end": columns.count * size,
+            "y_end": rows.count * piece.pitch,
+            "tap_bytes": taps.size,
+            "taps": taps.taps,
+            "tap_rows": taps.rows - tap_row,
+            "tap_x_stride": columns.dilation * size if taps.taps > 1 else 0,
+            "tap_y_stride": rows.dilation * piece.pitch if taps.rows > 1 else 0,
+            "first_tap": tap,
+            "first_x": tap * columns.dilation * size,
+            "first_byte": byte,
+            "accumulate": int(not product.initial),
+            "maximum": int(self.layer.maximum),
+            "act_signed": int(self.layer.act_signed),
+            "keep": int(product.keep),
+            "zero_point": self.layer.zero_point & 0xFF,
+        }
+        wait = [Queue.LOAD] if product.load is not None else []
+        wait += [Queue.STORE] if product.begins and piece.first and piece.tile >= 2 else []
+        signal = [Queue.LOAD] if product.gates or (product.ends and piece.frees) else []
+        signal += [Queue.STORE] if product.stored else []
+        return Instruction(Opcode.GEMM, fields, wait=tuple(wait), signal=tuple(signal))
+
+    # Results
+
+    def _store(self, product: Product) -> Instruction:
+        """The first store of a tile waits for its parameters, the last one hands on accumulators and parameters."""
+        piece, part, geometry = product.piece, product.part, self.geometry
+        output, outputs = piece.outputs.outputs
+        pixel = ((piece.rows[0] + part.row) * geometry.columns.outputs + piece.columns[0] + part.column)
+        result = pixel * self.layer.outputs + output
+        fields = {
+            "address": self.addresses.y + result * geometry.result_bytes,
+            "vectors": part.columns,
+            "vector_rows": part.rows,
+            "stride": geometry.pixel_results,
+            "row_stride": geometry.row_results,
+            "acc_vector": self._accumulator(product),
+            "channels": outputs,
+            "channel": self._parameter_entry(piece),
+            "format": OutputFormat.INT32,
+        }
+        if (r := self.requantisation) is not None:
+            fields |= {"format": r.output_format, "zero_point": r.zero_point, "low": r.low, "high": r.high,
+                       "table": int(self.addresses.table is not None)}
+            if r.residual is not None and self.addresses.residual is not None:
+                fields |= {
+                    "residual": OutputFormat.INT8 if r.residual.signed else OutputFormat.UINT8,
+                    "residual_address": self.addresses.residual + result,
+                    "residual_stride": geometry.pixel_results,
+                    "residual_row_stride": geometry.row_results,
+                    "residual_multiplier": int(np.float32(r.residual.multiplier).view(np.uint32)),
+                    "residual_zero_point": r.residual.zero_point & 0xFF,
+                }
+        wait = [Queue.COMPUTE]
+        wait += [Queue.LOAD] if product.opens and self._needs_parameters(piece) else []
+        if product.ends and piece.tile + 2 < self.tiles:
+            hands_on = self._reloads_parameters and self.requantisation is not None
+            fields["release"] = 1 << Queue.COMPUTE | hands_on << Queue.LOAD
+        counted = product.ends and piece is self.pieces[-1] and self.addresses.counters is not None
+        return Instruction(Opcode.STORE, fields, wait=tuple(wait), signal=(Queue.STORE,) if counted else ())
+
+
+def _keep_weights(products: list[Product]):
+    """Notes which products keep their last step for the next, and what each has to load."""
+    products[0].fresh = products[0].images
+    for product, following in pairwise(products):
+        product.keep = product.images[-1] == following.images[0]
+        following.fresh = following.images[product.keep:]
+
+
+def _gate_loads(products: list[list[Product]]):
+    """The loads of the first piece's parts and the next load of activations each wait for a product before."""
+    first, *others = ([product for product in piece if product.load is not None] for piece in products)
+    loads = first + next((piece for piece in others if piece), [])
+    for product, before in zip(loads[AHEAD:], first):
+        assert product.load is not None
+        product.load = replace(product.load, wait=(Queue.COMPUTE,))
+        before.gates = True
+
+
+def _load_weights(config: Config, images: list[Image]) -> list[Instruction]:
+    """One load for all steps that follow one another in memory."""
+    runs: list[list[Image]] = []
+    for image in images:
+        if not runs or runs[-1][-1].address + runs[-1][-1].bytes != image.address:
+            runs.append([])
+        runs[-1].append(image)
+    return [Instruction(Opcode.LOAD_WEIGHTS, {
+        "address": run[0].address, "beats": sum(image.bytes for image in run) // config.bus_bytes,
+        "steps": len(run)}) for run in runs]

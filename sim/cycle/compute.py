@@ -10,9 +10,9 @@ VALID, LAST, EMPTY, BANK, OPENS, CLOSES, FINAL, PLANES = 1, 2, 4, 8, 16, 32, 64,
 
 
 @inner
-def walk(s, p):
+def walk(s, k, p):
     """Gather, issue and walk, from the array backwards: what moves."""
-    f, g, i, w, q = s.walk[0], s.gather[0], s.issue[0], s.wires[0], s.queues[0]
+    f, g, i, w, q = s.walk, s.gather, s.issue, s.wires, s.queues
     head = q.head[1]
     ready = not i.valid or i.last
     w.accept = g.line and ready
@@ -21,20 +21,20 @@ def walk(s, p):
     begins = f.state == STEP
     ahead = f.steps_left
     if f.state == WAIT:
-        w.compute_take = q.level[1] != 0 and granted(s, 1, p.gemm_wait[head])
+        w.compute_take = q.level[1] != 0 and granted(s, 1, p[k.gemm_wait + head])
     elif f.state == WALK:
-        w.line_end = f.piece == p.pieces[f.line] - 1
+        w.line_end = f.piece == p[k.pieces + f.line] - 1
         w.o_piece = not f.silent or (w.line_end and f.final)
         w.advance = w.move or not w.o_piece
         ahead -= 1
         if w.advance and w.line_end and (f.vectors_left == 1 or f.silent):
             w.compute_pop = f.final
             begins = not f.final
-    if begins and s.banks[0].full[s.banks[0].step & 1]:
+    if begins and s.banks.full[s.banks.step & 1]:
         last = ahead == 1
         w.takes = 1
-        w.keep = last and p.gemm_keep[head]
-        w.must_run = (p.step_planes[s.banks[0].step] != 0 or p.gemm_maximum[head] or (last and f.fresh) or f.kept)
+        w.keep = last and p[k.gemm_keep + head]
+        w.must_run = (p[k.step_planes + s.banks.step] != 0 or p[k.gemm_maximum + head] or (last and f.fresh) or f.kept)
         w.take = not w.keep
         w.skip = w.take and not w.must_run
 
@@ -42,7 +42,7 @@ def walk(s, p):
 @inner
 def issue(s, k, p):
     """Banks that are started and released, and the instruction that retires; counters."""
-    g, i, w, f, a = s.gather[0], s.issue[0], s.wires[0], s.walk[0], s.array[0]
+    g, i, w, f, a = s.gather, s.issue, s.wires, s.walk, s.array
     w.start_bank = w.release_bank = 0
     if w.accept:
         line = g.line
@@ -59,9 +59,9 @@ def issue(s, k, p):
     if busy:
         s.counters[9] += 1
     elif f.state == WAIT:
-        if s.queues[0].level[1] != 0:
+        if s.queues.level[1] != 0:
             s.counters[9 if w.compute_take else 10] += 1
-    elif f.state == STEP and not s.banks[0].full[s.banks[0].step & 1]:
+    elif f.state == STEP and not s.banks.full[s.banks.step & 1]:
         s.counters[11] += 1
     else:
         s.counters[9] += 1
@@ -69,14 +69,14 @@ def issue(s, k, p):
 
 @inner
 def compute_idle(s):
-    g, i, a = s.gather[0], s.issue[0], s.array[0]
-    return (s.walk[0].state == WAIT and s.queues[0].level[1] == 0 and not i.valid and not i.target_final
+    g, i, a = s.gather, s.issue, s.array
+    return (s.walk.state == WAIT and s.queues.level[1] == 0 and not i.valid and not i.target_final
             and a.in_flight == 0 and not g.piece and not g.reading and not g.merging and not g.line)
 
 
 @inner
 def clock_array(s, k):
-    g, i, a, w = s.gather[0], s.issue[0], s.array[0], s.wires[0]
+    g, i, a, w = s.gather, s.issue, s.array, s.wires
     if i.target_final or i.valid or g.piece or g.reading or g.merging or g.line:
         a.in_flight = k.array_latency + 1
     elif a.in_flight != 0:
@@ -87,7 +87,7 @@ def clock_array(s, k):
 
 @inner
 def clock_issue(s):
-    g, i, w = s.gather[0], s.issue[0], s.wires[0]
+    g, i, w = s.gather, s.issue, s.wires
     going_on = i.valid and not i.last
     i.valid = i.target_final = i.multiplies = 0
     if w.accept:
@@ -110,9 +110,9 @@ def clock_issue(s):
 
 
 @inner
-def handed_on(s, p):
+def handed_on(s, k, p):
     """The piece that the walk hands to the gather, as a word; 0 if none."""
-    f, w = s.walk[0], s.wires[0]
+    f, w = s.walk, s.wires
     if not w.o_piece:
         return 0
     word = VALID | f.planes << PLANES
@@ -125,7 +125,7 @@ def handed_on(s, p):
         word |= BANK
     if f.opens:
         word |= OPENS
-    if last_vector and not (f.final and p.gemm_keep[s.queues[0].head[1]]):
+    if last_vector and not (f.final and p[k.gemm_keep + s.queues.head[1]]):
         word |= CLOSES
     if f.final and (last_vector or f.silent):
         word |= FINAL
@@ -133,24 +133,24 @@ def handed_on(s, p):
 
 
 @inner
-def clock_gather(s, p):
-    g, w = s.gather[0], s.wires[0]
+def clock_gather(s, k, p):
+    g, w = s.gather, s.wires
     if w.move:
         g.line = g.merging if g.merging & LAST else 0
         g.merging = g.reading
         g.reading = g.piece
-        g.piece = handed_on(s, p)
+        g.piece = handed_on(s, k, p)
 
 
 @inner
-def clock_walk(s, p):
-    f, w, b = s.walk[0], s.wires[0], s.banks[0]
-    head = s.queues[0].head[1]
+def clock_walk(s, k, p):
+    f, w, b = s.walk, s.wires, s.banks
+    head = s.queues.head[1]
     if w.compute_take:
         f.state = STEP
-        f.steps_left = p.gemm_steps[head]
-        f.fresh = not p.gemm_accumulate[head]
-        f.line = p.gemm_line[head]
+        f.steps_left = p[k.gemm_steps + head]
+        f.fresh = not p[k.gemm_accumulate + head]
+        f.line = p[k.gemm_line + head]
         f.piece = 0
     if w.advance:
         f.piece += 1
@@ -168,9 +168,9 @@ def clock_walk(s, p):
         f.kept = w.keep and w.must_run
         f.silent = not w.must_run
         f.bank = b.step & 1
-        f.planes = p.step_planes[b.step]
+        f.planes = p[k.step_planes + b.step]
         f.final = f.steps_left == 1
-        f.vectors_left = p.gemm_vectors[head]
+        f.vectors_left = p[k.gemm_vectors + head]
         f.opens = 1
         if w.must_run:
             f.fresh = 0
@@ -178,10 +178,10 @@ def clock_walk(s, p):
 
 @inner
 def clock_banks(s, k):
-    f, w = s.banks[0], s.wires[0]
+    f, w = s.banks, s.wires
     taken = f.step & 1
     if w.commit:
-        f.full[s.loader[0].committed & 1] = 1
+        f.full[s.loader.committed & 1] = 1
     if w.take:
         f.full[taken] = 0
         f.held[taken] = not w.skip

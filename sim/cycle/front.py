@@ -14,7 +14,7 @@ TAKE, MULTIPLY, CHECK = range(3)
 @inner
 def granted(s, queue, wait):
     """Whether every token is there that the next instruction of a queue waits for."""
-    count = s.tokens[0].count
+    count = s.tokens.count
     for source in range(N_QUEUES):
         if wait >> source & 1 and count[source * N_QUEUES + queue] == 0:
             return False
@@ -24,17 +24,17 @@ def granted(s, queue, wait):
 @inner
 def fetch(s, k, p):
     """Words and records that move."""
-    f, d, w = s.fetch[0], s.decode[0], s.wires[0]
+    f, d, w = s.fetch, s.decode, s.wires
     w.runs_valid[FETCH] = f.request
     w.fetch_word = f.word != k.record_beats
-    w.fetch_taken = w.fetch_word and s.readers[FETCH].ready
+    w.fetch_taken = w.fetch_word and s.fetch_reader.ready
     w.record_taken = f.word == k.record_beats and d.state == TAKE
-    w.dispatch = d.state == CHECK and s.queues[0].level[p.queue[d.instruction]] != QUEUE_DEPTH
+    w.dispatch = d.state == CHECK and s.queues.level[p[k.queue + d.instruction]] != QUEUE_DEPTH
 
 
 @inner
 def clock_fetch(s):
-    f, w = s.fetch[0], s.wires[0]
+    f, w = s.fetch, s.wires
     if w.runs_ready[FETCH]:
         f.request = 0
     f.word += w.fetch_taken
@@ -45,7 +45,7 @@ def clock_fetch(s):
 
 @inner
 def clock_decode(s):
-    d, w = s.decode[0], s.wires[0]
+    d, w = s.decode, s.wires
     if w.record_taken:
         d.state = MULTIPLY
     elif d.state == MULTIPLY:
@@ -56,10 +56,10 @@ def clock_decode(s):
 
 
 @inner
-def clock_queues(s, p):
-    q, w, d = s.queues[0], s.wires[0], s.decode[0]
+def clock_queues(s, k, p):
+    q, w, d = s.queues, s.wires, s.decode
     if w.dispatch:
-        q.level[p.queue[d.instruction]] += 1
+        q.level[p[k.queue + d.instruction]] += 1
     for queue, popped in enumerate((w.load_pop, w.compute_pop, w.store_start)):
         q.level[queue] -= popped
         q.head[queue] += popped
@@ -68,7 +68,7 @@ def clock_queues(s, p):
 @inner
 def give(s, source, targets):
     """Tokens from a queue to others, as a mask."""
-    t = s.tokens[0]
+    t = s.tokens
     for to in range(N_QUEUES):
         if targets >> to & 1:
             t.count[source * N_QUEUES + to] += 1
@@ -76,33 +76,33 @@ def give(s, source, targets):
 
 @inner
 def take(s, queue, wait):
-    t = s.tokens[0]
+    t = s.tokens
     for source in range(N_QUEUES):
         if wait >> source & 1:
             t.count[source * N_QUEUES + queue] -= 1
 
 
 @inner
-def clock_tokens(s, p):
-    w, q, t = s.wires[0], s.queues[0], s.tokens[0]
+def clock_tokens(s, k, p):
+    w, q, t = s.wires, s.queues, s.tokens
     moved = False
     if w.load_start:
-        take(s, 0, p.load_wait[q.head[0]])
+        take(s, 0, p[k.load_wait + q.head[0]])
     if w.compute_take:
-        take(s, 1, p.gemm_wait[q.head[1]])
+        take(s, 1, p[k.gemm_wait + q.head[1]])
     if w.store_start:
-        take(s, 2, p.store_wait[q.head[2]])
+        take(s, 2, p[k.store_wait + q.head[2]])
     if w.load_complete:
-        give(s, 0, p.load_signal[s.load[0].oldest])
+        give(s, 0, p[k.load_signal + s.load.oldest])
         moved = True
     if w.retired:
-        give(s, 1, p.gemm_signal[s.array[0].retired])
+        give(s, 1, p[k.gemm_signal + s.array.retired])
         moved = True
-    if s.writer[0].signal:
-        give(s, 2, s.writer[0].signal)
+    if s.writer.signal:
+        give(s, 2, s.writer.signal)
         moved = True
     if w.done:
-        give(s, 2, p.store_release[s.store[0].released])
+        give(s, 2, p[k.store_release + s.store.released])
         moved = True
     if moved:
         for pair in range(N_QUEUES * N_QUEUES):

@@ -15,17 +15,17 @@ LOADER_LATENCY = Loader.LATENCY
 
 
 @inner
-def load(s, p):
+def load(s, k, p):
     """What starts, moves and completes in the load queue; counters."""
-    f, q, w, m = s.load[0], s.queues[0], s.wires[0], s.reads[0]
+    f, q, w, m = s.load, s.queues, s.wires, s.reads
     valid, head = q.level[0] != 0, q.head[0]
-    got = valid and granted(s, 0, p.load_wait[head])
+    got = valid and granted(s, 0, p[k.load_wait + head])
     w.load_start = f.state == WAIT and got and f.started != INSTRUCTIONS
-    w.load_complete = f.started != 0 and (p.load_is_weights[f.oldest] or f.received != 0)
+    w.load_complete = f.started != 0 and (p[k.load_is_weights + f.oldest] or f.received != 0)
     w.load_word = m.valid and m.id == LOAD
     w.load_finished = w.load_word and f.words_left == 1
     w.runs_valid[LOAD] = f.state == ROWS
-    w.runs_valid[WEIGHTS] = f.state == WEIGHTS_STATE and s.weights[0].expected != DESCRIPTORS
+    w.runs_valid[WEIGHTS] = f.state == WEIGHTS_STATE and s.weights.expected != DESCRIPTORS
     w.weights_run = w.runs_valid[WEIGHTS] and w.runs_ready[WEIGHTS]
     asks = w.runs_valid[LOAD] and w.runs_ready[LOAD]
     w.load_pop = w.weights_run or (asks and f.runs_left == 1)
@@ -42,18 +42,18 @@ def load(s, p):
 
 @inner
 def load_idle(s):
-    return s.queues[0].level[0] == 0 and s.load[0].started == 0
+    return s.queues.level[0] == 0 and s.load.started == 0
 
 
 @inner
-def clock_load(s, p):
-    f, w, head = s.load[0], s.wires[0], s.queues[0].head[0]
+def clock_load(s, k, p):
+    f, w, head = s.load, s.wires, s.queues.head[0]
     if w.load_start:
-        if p.load_is_weights[head]:
+        if p[k.load_is_weights + head]:
             f.state = WEIGHTS_STATE
         else:
             f.state = ROWS
-            f.runs_left = p.load_runs[head]
+            f.runs_left = p[k.load_runs + head]
             f.started += 1
     elif w.weights_run:
         f.state = WAIT
@@ -63,44 +63,44 @@ def clock_load(s, p):
         if f.runs_left == 0:
             f.state = WAIT
     if w.load_complete:
-        f.received -= not p.load_is_weights[f.oldest]
+        f.received -= not p[k.load_is_weights + f.oldest]
         f.started -= 1
         f.oldest += 1
     if w.load_finished:
         f.received += 1
         f.transfer += 1
-        f.words_left = p.transfer_words[f.transfer]
+        f.words_left = p[k.transfer_words + f.transfer]
     elif w.load_word:
         f.words_left -= 1
 
 
 @inner
-def weights(s, p):
+def weights(s, k, p):
     """Whether a word goes from the weight stream to the loader."""
-    f, w = s.loader[0], s.wires[0]
+    f, w = s.loader, s.wires
     for b in range(2):
-        bank = s.banks[0]
+        bank = s.banks
         w.free[b] = not bank.full[b] and not bank.held[b] and bank.hold[b] == 0
     w.loader_ready = not f.units or w.free[f.step & 1]
-    w.weight_taken = w.loader_ready and s.readers[WEIGHTS].ready and s.weights[0].expected != 0
-    w.weight_last = f.units and f.unit_beat == p.step_units[f.step] - 1
+    w.weight_taken = w.loader_ready and s.weights_reader.ready and s.weights.expected != 0
+    w.weight_last = f.units and f.unit_beat == p[k.step_units + f.step] - 1
     w.commit = f.last_units >> (LOADER_LATENCY - 1) & 1
     s.counters[2] += w.weight_taken
 
 
 @inner
 def weights_idle(s):
-    r = s.readers[WEIGHTS]
-    return s.weights[0].expected == 0 and r.in_flight == 0 and not r.running and not r.checking and not r.valid
+    r = s.weights_reader
+    return s.weights.expected == 0 and r.in_flight == 0 and not r.running and not r.checking and not r.valid
 
 
 @inner
-def clock_weights(s, p):
-    f, w = s.weights[0], s.wires[0]
+def clock_weights(s, k, p):
+    f, w = s.weights, s.wires
     f.expected += w.weights_run
     if w.weight_taken:
         f.word += 1
-        if f.word == p.weight_beats[f.current]:
+        if f.word == p[k.weight_beats + f.current]:
             f.word = 0
             f.current += 1
             f.expected -= 1
@@ -108,7 +108,7 @@ def clock_weights(s, p):
 
 @inner
 def clock_loader(s, k):
-    f, w = s.loader[0], s.wires[0]
+    f, w = s.loader, s.wires
     f.committed += w.commit
     f.last_units = (f.last_units << 1 | (w.weight_taken and w.weight_last)) & 0xFF
     if not w.weight_taken:

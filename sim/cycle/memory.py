@@ -28,8 +28,8 @@ def stall(k, channel, transaction, beat):
 
 @inner
 def clock_reads(s, k):
-    m, w = s.reads[0], s.wires[0]
-    now = s.control[0].cycle
+    m, w = s.reads, s.wires
+    now = s.control.cycle
     active, r_late = m.active != 0, m.r_late
     due = active or (m.ar_head != m.ar_tail and now - m.ar_time[m.ar_head % MEMORY_OUTSTANDING] >= k.read_latency - 1)
     m.ar_late -= m.ar_late != 0
@@ -53,20 +53,20 @@ def clock_reads(s, k):
         m.left = left - 1
         if not active:
             m.ar_head += 1
-    if w.chosen_valid and w.arready:
+    if w.ar:
         slot = m.ar_tail % MEMORY_OUTSTANDING
         m.ar_count += 1
         m.ar_late = stall(k, AR, m.ar_count, 0)
         m.ar_channel[slot] = w.chosen
-        m.ar_beats[slot] = w.chosen_beats
+        m.ar_beats[slot] = w.ar_beats
         m.ar_time[slot] = now
         m.ar_tail += 1
 
 
 @inner
 def clock_writes(s, k):
-    m, w = s.writes[0], s.wires[0]
-    now = s.control[0].cycle
+    m, w = s.writes, s.wires
+    now = s.control.cycle
     due = (m.b_head != m.b_tail and now - m.b_time[m.b_head % MEMORY_OUTSTANDING] >= k.write_latency - 1
            and m.b_late == 0)
     m.aw_late -= m.aw_late != 0

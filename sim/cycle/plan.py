@@ -32,6 +32,10 @@ from hdl.layouts import PARAMETER_BYTES, header_layout
 from .compiled import entry_point
 
 
+#: Of bursts, in the order in which the plan has them.
+CHANNELS = ("fetch", "weights", "load", "residual", "write")
+
+
 class PredictionError(ValueError):
     """A program whose cycles cannot be predicted, since it does not run to its end."""
 
@@ -95,6 +99,21 @@ class Plan(NamedTuple):
     burst_signal: np.ndarray
     first_burst: np.ndarray
 
+    def flat(self, **constants: int) -> tuple[np.ndarray, np.ndarray]:
+        """What compiled functions take: one record (in an array) of constants, of where each table begins, and of each
+        channel's first burst; and all tables, one after another."""
+        tables = self._asdict()
+        starts = np.cumsum([0, *(len(table) for table in self)])
+        channels = {f"{channel}_bursts": int(first) for channel, first in zip(CHANNELS, self.first_burst)}
+        values = constants | dict(zip(tables, starts.tolist())) | channels
+        record = np.array([tuple(values.values())], np.dtype([(name, np.int64) for name in values]))
+        return record, np.concatenate(self)
+
+
+def fetch_depth(config: Config) -> int:
+    """Bus words that instruction fetch holds."""
+    return max(16, 2 * INSTRUCTION_BYTES // config.bus_bytes)
+
 
 @dataclass(frozen=True)
 class Fields:
@@ -146,9 +165,8 @@ def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
     last_row = np.append(written.source[1:] != written.source[:-1], True) if len(written.source) else []
     signals = np.where(last_row, stores["signal"][written.source], 0)
     fetched = np.array([count * INSTRUCTION_BYTES] if count else [], np.int64)
-    fetch_beats = max(16, 2 * (INSTRUCTION_BYTES // bus))
     runs = [  # by channel: first bytes, sizes, signals, and the longest burst
-        (np.full(len(fetched), entry), fetched, None, min(MAX_BURST_BEATS, fetch_beats)),
+        (np.full(len(fetched), entry), fetched, None, min(MAX_BURST_BEATS, fetch_depth(config))),
         (load_rows.address[weight_rows], load_sizes[weight_rows], None, min(MAX_BURST_BEATS, config.prefetch_beats)),
         (load_rows.address[~weight_rows], load_sizes[~weight_rows], None, MAX_BURST_BEATS),
         (residuals.address, residual_sizes, None, min(MAX_BURST_BEATS, Residual.DEPTH)),

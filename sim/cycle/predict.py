@@ -1,7 +1,6 @@
 """From a program to its counters."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,31 +13,11 @@ from hdl.program import Program
 
 from ..rtl.stalls import Stalls
 from .machine import FINISHED, TOKEN_OVERFLOW, run
-from .plan import PredictionError, plan
+from .plan import PredictionError, fetch_depth, plan
 from .state import reset
 
 #: Cycles from the last word of a burst to its answer, as ``axi_memory`` has them by default.
 WRITE_LATENCY = 10
-
-
-class Parameters(NamedTuple):
-    """Numbers that stay the same while a program runs: of the configuration, of the memory, of the run."""
-    count: int
-    bus_bytes: int
-    post_lanes: int
-    record_beats: int
-    header_beats: int
-    outstanding: int
-    array_latency: int
-    hold_cycles: int
-    depth: tuple[int, int, int, int]
-    read_latency: int
-    write_latency: int
-    stall_seed: int
-    stall_chance: int
-    stall_longest: int
-    watchdog: int
-    forward: bool
 
 
 @dataclass(frozen=True)
@@ -86,22 +65,23 @@ def predict(config: Config, program: Program | tuple[np.ndarray, int, int], *, r
     else:
         memory, entry, count = program
     stalls = stalls or Stalls()
-    parameters = Parameters(
+    made = plan(config, memory, entry, count)
+    constants, table = made.flat(
         count=count, bus_bytes=config.bus_bytes, post_lanes=config.post_lanes,
         record_beats=INSTRUCTION_BYTES // config.bus_bytes, header_beats=config.header_beats,
         outstanding=config.outstanding_reads, array_latency=Array.latency(config),
         hold_cycles=Column.sum_latency(config) + 1,
-        depth=(max(16, 2 * INSTRUCTION_BYTES // config.bus_bytes), config.prefetch_beats, 0, Residual.DEPTH),
+        fetch_depth=fetch_depth(config), weights_depth=config.prefetch_beats, residual_depth=Residual.DEPTH,
         read_latency=read_latency, write_latency=WRITE_LATENCY, stall_seed=stalls.seed, stall_chance=stalls.chance,
         stall_longest=stalls.longest, watchdog=watchdog, forward=forward)
     state = reset()
-    end = run(state, parameters, plan(config, memory, entry, count))
+    end = run(state[0], constants[0], table)
     if end == TOKEN_OVERFLOW:
-        pair = int(state.tokens[0]["overflow"]) - 1
+        pair = int(state[0]["tokens"]["overflow"]) - 1
         raise PredictionError(f"the tokens from queue {pair // 8} to queue {pair % 8} overflow")
     if end != FINISHED:
         raise PredictionError(f"the program hangs: after cycle {int(state.control[0]['cycle'])} nothing moves any more")
-    counters = {name: int(value) for name, value in zip(COUNTERS, state.counters)}
+    counters = {name: int(value) for name, value in zip(COUNTERS, state[0]["counters"])}
     return Prediction(counters["CYCLES"], counters)
 
 

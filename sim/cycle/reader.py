@@ -1,7 +1,7 @@
 """DMA: ``hdl.ipu.burst``, ``hdl.ipu.reader`` and ``hdl.axi.arbiter``."""
 
 from .compiled import inner
-from .state import LOAD, MEMORY_OUTSTANDING, READERS
+from .state import FETCH, LOAD, MEMORY_OUTSTANDING, READERS, RESIDUAL, WEIGHTS
 
 CHANNELS = len(READERS)
 
@@ -18,9 +18,9 @@ def clock_fifo(f, written, r_en):
 
 
 @inner
-def runs_ready(f, p, asked):
+def runs_ready(f, k, p, asked):
     """Whether a splitter takes a run."""
-    return not f.running or ((not f.valid or asked) and p.burst_last[f.split])
+    return not f.running or ((not f.valid or asked) and p[k.burst_last + f.split])
 
 
 @inner
@@ -40,48 +40,57 @@ def splitter_idle(f):
 
 
 @inner
-def show(s, k, p):
+def shown(r, k, p, depth):
+    """Whether a reader shows an address."""
+    return r.waiting or (r.valid and r.in_flight != k.outstanding
+                         and (depth == 0 or r.room >= p[k.burst_beats + r.burst]))
+
+
+@inner
+def arbitrate(s, k, p):
     """Addresses that are shown, the one that is chosen, and whether memory takes it."""
-    w, arbiter, m = s.wires[0], s.arbiter[0], s.reads[0]
-    any_shown = False
-    for c in range(CHANNELS):
-        r = s.readers[c]
-        shown = r.waiting != 0
-        if r.valid and not shown:
-            shown = r.in_flight != k.outstanding and (c == LOAD or r.room >= p.burst_beats[r.burst])
-        w.show[c] = shown
-        w.asked[c] = 0
-        any_shown |= shown
+    w, arbiter, m = s.wires, s.arbiter, s.reads
+    w.show[FETCH] = shown(s.fetch_reader, k, p, 1)
+    w.show[WEIGHTS] = shown(s.weights_reader, k, p, 1)
+    w.show[LOAD] = shown(s.load_reader, k, p, 0)
+    w.show[RESIDUAL] = shown(s.residual_reader, k, p, 1)
     choice = arbiter.last
-    if any_shown and not arbiter.waiting:
+    if not arbiter.waiting and (w.show[0] or w.show[1] or w.show[2] or w.show[3]):
         choice = (arbiter.last + 1) % CHANNELS
         while not w.show[choice]:
             choice = (choice + 1) % CHANNELS
-    w.arready = m.ar_late == 0 and m.ar_tail - m.ar_head != MEMORY_OUTSTANDING
     w.chosen = choice
-    w.chosen_valid = w.show[choice]
-    w.asked[choice] = w.chosen_valid and w.arready
-    if w.chosen_valid:
-        w.chosen_beats = p.burst_beats[s.readers[choice].burst]
-    for c in range(CHANNELS):
-        w.runs_ready[c] = runs_ready(s.readers[c], p, w.asked[c])
+    w.ar = w.show[choice] and m.ar_late == 0 and m.ar_tail - m.ar_head != MEMORY_OUTSTANDING
+    ask(s.fetch_reader, w, k, p, FETCH)
+    ask(s.weights_reader, w, k, p, WEIGHTS)
+    ask(s.load_reader, w, k, p, LOAD)
+    ask(s.residual_reader, w, k, p, RESIDUAL)
+
+
+@inner
+def ask(r, w, k, p, channel):
+    """Whether a reader's address is taken, and whether it takes a run."""
+    w.asked[channel] = w.ar and w.chosen == channel
+    if w.asked[channel]:
+        w.ar_beats = p[k.burst_beats + r.burst]
+    w.runs_ready[channel] = runs_ready(r, k, p, w.asked[channel])
 
 
 @inner
 def clock_arbiter(s):
-    w, arbiter = s.wires[0], s.arbiter[0]
-    arbiter.waiting = w.chosen_valid and not w.arready
-    if w.chosen_valid:
+    w, arbiter = s.wires, s.arbiter
+    arbiter.waiting = w.show[w.chosen] and not w.ar
+    if w.show[w.chosen]:
         arbiter.last = w.chosen
 
 
 @inner
-def clock_reader(s, p, c, r_en):
+def clock_reader(r, s, k, p, c, r_en):
     """``r_en`` takes a word from the FIFO."""
-    r, w, m = s.readers[c], s.wires[0], s.reads[0]
+    w, m = s.wires, s.reads
     beat = m.valid and m.id == c
     asked = w.asked[c]
-    r.room += (r.ready and r_en) - (p.burst_beats[r.burst] if asked else 0)
+    r.room += (r.ready and r_en) - (p[k.burst_beats + r.burst] if asked else 0)
     r.in_flight += asked - (beat and m.last)
     r.waiting = w.show[c] and not asked
     clock_splitter(r, asked, w.runs_valid[c], w.runs_ready[c])

@@ -5,8 +5,6 @@ level: what comes out of it is known from the program, so that it is enough to k
 holds an entry of the program is that entry's index in :class:`~sim.cycle.plan.Plan`.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
 from hdl.csr import COUNTERS
@@ -29,7 +27,8 @@ def _record(names: str, **arrays: int) -> np.dtype:
 REGISTERS = {
     "control": _record("cycle idle_cycles"),
     # hdl.ipu.reader with hdl.ipu.burst: `split` is the next burst to be split off, `burst` the one that is shown
-    "readers": _record("running checking valid split burst room in_flight waiting inner ready"),
+    **{f"{channel}_reader": _record("running checking valid split burst room in_flight waiting inner ready")
+       for channel in ("fetch", "weights", "load", "residual")},
     "arbiter": _record("last waiting"),
     "fetch": _record("request left word"),
     "decode": _record("state instruction"),
@@ -70,13 +69,12 @@ WIRES = _record(
     "takes take skip must_run keep line_end o_piece move advance accept start_bank release_bank commit retired "
     "loader_ready weight_taken weight_last record_taken dispatch fetch_word fetch_taken store_start slot row_end "
     "slot_last fills block_taken run_pushed writer_run begin aw w w_last word_taken done residual_run "
-    "cut hold_word gear_taken row_taken arready chosen chosen_valid chosen_beats aw_show awready",
+    "cut hold_word gear_taken row_taken chosen ar ar_beats aw_show awready",
     runs_valid=len(READERS), runs_ready=len(READERS), show=len(READERS), asked=len(READERS), free=2)
 
-State = NamedTuple("State", [(name, np.ndarray) for name in (*REGISTERS, "wires", "counters")])
+STATE = np.dtype([*REGISTERS.items(), ("wires", WIRES), ("counters", np.int64, (len(COUNTERS),))])
 
 
-def reset() -> State:
-    """The registers as a reset of the chip leaves them."""
-    records = {name: np.zeros(len(READERS) if name == "readers" else 1, dtype) for name, dtype in REGISTERS.items()}
-    return State(**records, wires=np.zeros(1, WIRES), counters=np.zeros(len(COUNTERS), np.int64))
+def reset() -> np.ndarray:
+    """The registers as a reset of the chip leaves them: one record in an array."""
+    return np.zeros(1, STATE)

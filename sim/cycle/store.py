@@ -19,13 +19,13 @@ RESIDUAL_ROWS = Residual.DEPTH
 @inner
 def residual(s, k):
     """What the gearbox cuts, and the run that is asked for."""
-    f, w = s.residual[0], s.wires[0]
+    f, w = s.residual, s.wires
     lanes, bus = k.post_lanes, k.bus_bytes
     w.runs_valid[RESIDUAL] = f.active and f.rows != RESIDUAL_ROWS
     w.residual_run = w.runs_valid[RESIDUAL] and w.runs_ready[RESIDUAL]
     ends = f.left <= lanes
     straddles = f.at + (f.left if ends else lanes) > bus
-    word = f.geared and s.readers[RESIDUAL].ready
+    word = f.geared and s.residual_reader.ready
     w.hold_word = word and straddles and not f.split
     w.cut = word and (not straddles or f.split) and (not f.valid or w.block_taken)
     w.gear_taken = w.hold_word or (w.cut and (ends or (not f.split and next_straddles(f, k))))
@@ -40,7 +40,7 @@ def next_straddles(f, k):
 
 @inner
 def clock_residual(s, k, p):
-    f, w, head = s.residual[0], s.wires[0], s.queues[0].head[2]
+    f, w, head = s.residual, s.wires, s.queues.head[2]
     lanes, bus = k.post_lanes, k.bus_bytes
     if w.block_taken:
         f.valid = 0
@@ -55,45 +55,45 @@ def clock_residual(s, k, p):
         f.geared = f.rows != 0
         f.split = 0
         if f.geared:
-            f.at = p.residual_offset[f.row]
-            f.left = p.residual_channels[f.row]
+            f.at = p[k.residual_offset + f.row]
+            f.left = p[k.residual_channels + f.row]
             f.row += 1
     f.rows += w.residual_run - (w.row_taken and f.geared)
-    if w.store_start and p.store_residual[head]:
+    if w.store_start and p[k.store_residual + head]:
         f.active = 1
-        f.rows_left = p.store_rows[head]
+        f.rows_left = p[k.store_rows + head]
     elif w.residual_run:
         f.rows_left -= 1
         f.active = f.rows_left != 0
 
 
 @inner
-def writer(s, p):
+def writer(s, k, p):
     """The burst that begins, the address and the word that go out."""
-    f, w, m = s.writer[0], s.wires[0], s.writes[0]
-    w.begin = (f.valid and not f.waiting and f.unclaimed >= p.burst_beats[f.burst] and f.lengths != OUTSTANDING
+    f, w, m = s.writer, s.wires, s.writes
+    w.begin = (f.valid and not f.waiting and f.unclaimed >= p[k.burst_beats + f.burst] and f.lengths != OUTSTANDING
                and f.answers != OUTSTANDING)
     w.awready = m.aw_late == 0 and m.aw_level != MEMORY_OUTSTANDING
     w.aw_show = f.waiting or w.begin
     w.aw = w.aw_show and w.awready
-    w.writer_run = runs_ready(f, p, w.aw)
+    w.writer_run = runs_ready(f, k, p, w.aw)
     wready = m.w_late == 0 and m.aw_level != 0 and m.b_tail - m.b_head != MEMORY_OUTSTANDING
     w.w = f.ready and f.lengths != 0 and wready
-    w.w_last = w.w and f.beat == p.burst_beats[f.sent] - 1
+    w.w_last = w.w and f.beat == p[k.burst_beats + f.sent] - 1
     w.word_taken = f.ready and f.lengths != 0 and wready
 
 
 @inner
-def clock_writer(s, p):
-    f, w, m = s.writer[0], s.wires[0], s.writes[0]
-    written = s.store[0].fills_pipe >> (PACKED - 1) & 1
-    f.unclaimed += written - (p.burst_beats[f.burst] if w.begin else 0)
+def clock_writer(s, k, p):
+    f, w, m = s.writer, s.wires, s.writes
+    written = s.store.fills_pipe >> (PACKED - 1) & 1
+    f.unclaimed += written - (p[k.burst_beats + f.burst] if w.begin else 0)
     f.waiting = w.aw_show and not w.aw
     f.lengths += w.begin - w.w_last
     f.answers += w.begin - m.b_valid
     f.signal = 0
     if m.b_valid:
-        f.signal = p.burst_signal[f.answered]
+        f.signal = p[k.burst_signal + f.answered]
         f.answered += 1
     if w.w:
         f.beat += 1
@@ -101,24 +101,24 @@ def clock_writer(s, p):
             f.beat = 0
             f.sent += 1
     clock_fifo(f, written, w.word_taken)
-    clock_splitter(f, w.aw, s.store[0].runs != 0, w.writer_run)
+    clock_splitter(f, w.aw, s.store.runs != 0, w.writer_run)
 
 
 @inner
 def store(s, k, p):
     """The instruction that starts, the slot that enters and the one that leaves; counters."""
-    f, w, q, r = s.store[0], s.wires[0], s.queues[0], s.residual[0]
+    f, w, q, r = s.store, s.wires, s.queues, s.residual
     valid, head = q.level[2] != 0, q.head[2]
-    got = valid and granted(s, 2, p.store_wait[head])
+    got = valid and granted(s, 2, p[k.store_wait + head])
     w.store_start = got and not f.walking and not f.in_use[1 - f.context] and not r.active
     w.slot = w.row_end = w.slot_last = w.fills = w.block_taken = w.run_pushed = 0
     if f.walking and f.reserved != WORDS:
         i, lanes, bus = f.instruction, k.post_lanes, k.bus_bytes
-        reads = p.store_residual[i] and not f.ending
+        reads = p[k.store_residual + i] and not f.ending
         if not reads or r.valid:
-            size = 4 if p.store_wide[i] else 1
-            left = p.store_channels[i] if f.row_start else f.left
-            offset = p.row_offset[f.row] if f.row_start else f.offset
+            size = 4 if p[k.store_wide + i] else 1
+            left = p[k.store_channels + i] if f.row_start else f.left
+            offset = p[k.row_offset + f.row] if f.row_start else f.offset
             last_block = left <= lanes
             straddles = offset + left * size > bus
             w.slot = 1
@@ -141,19 +141,19 @@ def store(s, k, p):
 
 @inner
 def on_bus(s):
-    f = s.writer[0]
-    return s.store[0].runs != 0 or not splitter_idle(f) or f.answers != 0 or f.signal != 0
+    f = s.writer
+    return s.store.runs != 0 or not splitter_idle(f) or f.answers != 0 or f.signal != 0
 
 
 @inner
 def store_idle(s):
-    f = s.store[0]
-    return s.queues[0].level[2] == 0 and not f.in_use[0] and not f.in_use[1] and not on_bus(s)
+    f = s.store
+    return s.queues.level[2] == 0 and not f.in_use[0] and not f.in_use[1] and not on_bus(s)
 
 
 @inner
 def clock_store(s, k, p):
-    f, w, head = s.store[0], s.wires[0], s.queues[0].head[2]
+    f, w, head = s.store, s.wires, s.queues.head[2]
     passed = f.valid_pipe >> (PIPELINE - 1) & 1
     fills = f.fills_pipe >> (PIPELINE - 1) & 1
     f.reserved += w.slot - w.word_taken - (passed and not fills)
@@ -168,11 +168,11 @@ def clock_store(s, k, p):
     f.context_pipe = (f.context_pipe << 1 | f.context) & mask
     if w.slot:
         i = f.instruction
-        left = p.store_channels[i] if f.row_start else f.left
-        offset = p.row_offset[f.row] if f.row_start else f.offset
+        left = p[k.store_channels + i] if f.row_start else f.left
+        offset = p[k.row_offset + f.row] if f.row_start else f.offset
         f.ending = not w.row_end and left <= k.post_lanes
         f.left = left - k.post_lanes
-        f.offset = (offset + k.post_lanes * (4 if p.store_wide[i] else 1)) % k.bus_bytes
+        f.offset = (offset + k.post_lanes * (4 if p[k.store_wide + i] else 1)) % k.bus_bytes
         f.row_start = w.row_end
         f.row += w.row_end
         f.rows_left -= w.row_end
@@ -181,6 +181,6 @@ def clock_store(s, k, p):
     if w.store_start:
         f.walking = 1
         f.instruction = head
-        f.rows_left = p.store_rows[head]
+        f.rows_left = p[k.store_rows + head]
         f.context = 1 - f.context
         f.in_use[f.context] = 1

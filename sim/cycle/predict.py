@@ -75,7 +75,7 @@ def predict(config: Config, program: Program | tuple[np.ndarray, int, int], *, r
         read_latency=read_latency, write_latency=WRITE_LATENCY, stall_seed=stalls.seed, stall_chance=stalls.chance,
         stall_longest=stalls.longest, watchdog=watchdog, forward=forward)
     state = reset()
-    end = run(state[0], constants[0], table)
+    end = run(state, state.view(np.int64).reshape(len(state), -1), constants[0], table)
     if end == TOKEN_OVERFLOW:
         pair = int(state[0]["tokens"]["overflow"]) - 1
         raise PredictionError(f"the tokens from queue {pair // 8} to queue {pair % 8} overflow")

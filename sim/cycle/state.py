@@ -72,9 +72,15 @@ WIRES = _record(
     "cut hold_word gear_taken row_taken chosen ar ar_beats aw_show awready",
     runs_valid=len(READERS), runs_ready=len(READERS), show=len(READERS), asked=len(READERS), free=2)
 
-STATE = np.dtype([*REGISTERS.items(), ("wires", WIRES), ("counters", np.int64, (len(COUNTERS),))])
+#: Earlier states that are remembered.
+REMEMBERED = 3
+
+#: What :mod:`.forward` remembers: cycles evaluated, and which earlier states are known.
+HISTORY = _record("evaluated", known=REMEMBERED)
+
+STATE = np.dtype([*REGISTERS.items(), ("counters", np.int64, (len(COUNTERS),)), ("wires", WIRES), ("history", HISTORY)])
 
 
 def reset() -> np.ndarray:
-    """The registers as a reset of the chip leaves them: one record in an array."""
-    return np.zeros(1, STATE)
+    """Registers as a reset of the chip leaves them, in state 0, and room for earlier ones."""
+    return np.zeros(1 + REMEMBERED, STATE)

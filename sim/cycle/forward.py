@@ -1,0 +1,291 @@
+"""Leaves out cycles in which the chip repeats itself.
+
+If all registers are as they were a number of cycles ago, but for some that count, then the next cycles are like those,
+until a count comes to its end: :func:`leap` goes on by as many whole periods as that allows. What counts are the words
+of a burst, the rows of an instruction, places in the plan's tables, levels of FIFOs that are neither empty nor full,
+and the performance counters.
+
+While a GEMM is in the middle of a step whose lines are one piece each, the array gives nothing to the rest of the chip
+and takes nothing from it. Its state after any number of cycles is known (:func:`stream`), so that its period need not
+be that of the rest.
+"""
+
+import numpy as np
+
+from hdl.csr import COUNTERS
+
+from .compiled import inner
+from .compute import CLOSES, FINAL, LAST, OPENS, PLANES, WALK
+from .state import MEMORY_OUTSTANDING, STATE
+
+#: More than any number of cycles.
+ENDLESS = 1 << 40
+
+#: Evaluated cycles after which each of the remembered states is renewed.
+RENEWED = (1, 16, 128)
+
+
+def _places(*names: str) -> set[int]:
+    """Places of blocks (``block``) and of fields (``block.field``) among the words of a state."""
+    found: set[int] = set()
+    for name in names:
+        block, _, field = name.partition(".")
+        dtype, start = STATE.fields[block][:2]
+        if field:
+            dtype, offset = dtype.fields[field][:2]
+            start += offset
+        found |= set(range(start // 8, (start + dtype.itemsize) // 8))
+    return found
+
+
+_COMPUTE = _places("walk", "gather", "issue")
+_COUNTING = _places(
+    "control", "counters", "wires", "history",
+    *(f"{channel}_reader.{field}" for channel in ("fetch", "weights", "load", "residual") for field in ("split", "burst")),
+    *(f"{channel}_reader.{field}" for channel in ("weights", "residual") for field in ("room", "inner")),
+    "load.runs_left", "load.words_left", "weights.word", "loader.unit_beat", "walk.vectors_left",
+    "store.row", "store.rows_left", "residual.row", "residual.rows_left",
+    "writer.split", "writer.burst", "writer.sent", "writer.answered",
+    *(f"reads.{field}" for field in ("ar_head", "ar_tail", "left", "ar_late", "r_late", "ar_count", "r_count", "r_beat",
+                                     "ar_channel", "ar_beats", "ar_time")),
+    *(f"writes.{field}" for field in ("b_head", "b_tail", "aw_late", "w_late", "b_late", "aw_count", "w_count", "w_beat",
+                                      "b_count", "b_time")))
+
+#: Words of a state that must be equal: those of the array, and the others.
+STILL_COMPUTE = np.array(sorted(_COMPUTE - _COUNTING))
+STILL = np.array(sorted(set(range(STATE.itemsize // 8)) - _COUNTING - _COMPUTE))
+#: Words that go on counting, but those of the array and its counters.
+GOING_ON = np.array(sorted(_COUNTING - _COMPUTE - _places(
+    "wires", "history", "counters", "reads.ar_channel", "reads.ar_beats", "reads.ar_time", "writes.b_time")))
+#: Performance counters of the array: ARRAY_BUSY and those of its queue.
+ARRAY_COUNTERS = np.array([name == "ARRAY_BUSY" or name.startswith("COMPUTE_") for name in COUNTERS])
+
+
+@inner
+def streaming(s, k, p):
+    """Cycles for which the array only issues planes of vectors that are all alike; 0 if it does something else."""
+    f, g, i = s.walk, s.gather, s.issue
+    if (f.state != WALK or f.silent or f.opens or f.vectors_left < 2 or p[k.pieces + f.line] != 1 or not i.valid
+            or g.line & (LAST | OPENS | CLOSES | FINAL) != LAST or g.piece != g.line or g.reading != g.line
+            or g.merging != g.line or i.closes or i.final or i.target_final or i.planes != g.line >> PLANES):
+        return 0
+    return f.vectors_left * max(1, i.planes) - 1 - i.plane
+
+
+@inner
+def stream(s, cycles):
+    """Goes on by so many cycles, at most as many as :func:`streaming` says."""
+    f, i = s.walk, s.issue
+    planes = max(1, i.planes)
+    f.vectors_left -= (i.plane + cycles) // planes
+    i.plane = (i.plane + cycles) % planes
+    i.last = i.plane == planes - 1
+    s.counters[1] += cycles * i.multiplies
+    s.counters[9] += cycles
+
+
+@inner
+def down(most, before, now):
+    """Periods until a register that counts down comes to its end."""
+    if now == before:
+        return most
+    return min(most, (now - 2) // (before - now)) if now < before else 0
+
+
+@inner
+def up(most, before, now, end):
+    if now == before:
+        return most
+    return min(most, (end - now - 2) // (now - before)) if now > before else 0
+
+
+@inner
+def alike(p, table, first, end, step, most):
+    """Periods for which entries from ``first`` on are as those ``step`` before; ``end`` is the last one that is looked
+    at now."""
+    i = first
+    while i <= end + most * step:
+        if p[table + i] != p[table + i - step]:
+            return max(0, (i - end - 1) // step)
+        i += 1
+    return most
+
+
+@inner
+def bursts(k, p, first, end, step, most):
+    if step < 0:
+        return 0
+    if step:
+        most = alike(p, k.burst_beats, first, end, step, most)
+        most = alike(p, k.burst_last, first, end, step, most)
+        most = alike(p, k.burst_signal, first, end, step, most)
+    return most
+
+
+@inner
+def reader(r, b, k, p, period, most):
+    """Periods for which a reader goes on as it does."""
+    step = r.split - b.split
+    if step != r.burst - b.burst:
+        return 0
+    most = bursts(k, p, r.burst, r.split, step, most)
+    if r.inner != b.inner:
+        if min(r.inner, b.inner) <= period:
+            return 0
+        if r.inner < b.inner:
+            most = min(most, (r.inner - period) // (b.inner - r.inner))
+    if r.room != b.room:
+        if step or r.room < b.room:
+            return 0
+        if r.valid:
+            beats = p[k.burst_beats + r.burst]
+            if r.room < beats:
+                most = min(most, (beats - r.room - period) // (r.room - b.room))
+            elif b.room < beats + period:
+                return 0
+    return most
+
+
+@inner
+def rings_alike(s, b, period):
+    """Whether what the memory has to answer is the same, so many cycles later."""
+    m, o = s.reads, b.reads
+    if m.ar_tail - m.ar_head != o.ar_tail - o.ar_head:
+        return False
+    for i in range(m.ar_tail - m.ar_head):
+        now, before = (m.ar_head + i) % MEMORY_OUTSTANDING, (o.ar_head + i) % MEMORY_OUTSTANDING
+        if (m.ar_channel[now] != o.ar_channel[before] or m.ar_beats[now] != o.ar_beats[before]
+                or m.ar_time[now] != o.ar_time[before] + period):
+            return False
+    m, o = s.writes, b.writes
+    if m.b_tail - m.b_head != o.b_tail - o.b_head:
+        return False
+    for i in range(m.b_tail - m.b_head):
+        if (m.b_time[(m.b_head + i) % MEMORY_OUTSTANDING]
+                != o.b_time[(o.b_head + i) % MEMORY_OUTSTANDING] + period):
+            return False
+    return True
+
+
+@inner
+def periods(s, b, k, p, period):
+    """How often what has happened since the state ``b`` happens again; words of :data:`STILL` are equal."""
+    most = ENDLESS
+    most = down(most, b.load.runs_left, s.load.runs_left)
+    most = down(most, b.load.words_left, s.load.words_left)
+    most = down(most, b.reads.left, s.reads.left)
+    most = down(most, b.store.rows_left, s.store.rows_left)
+    most = down(most, b.residual.rows_left, s.residual.rows_left)
+    most = up(most, b.weights.word, s.weights.word, p[k.weight_beats + s.weights.current])
+    most = up(most, b.loader.unit_beat, s.loader.unit_beat, p[k.step_units + s.loader.step])
+    if s.control.idle_cycles > b.control.idle_cycles:
+        most = up(most, b.control.idle_cycles, s.control.idle_cycles, k.watchdog)
+    if k.stall_chance:  # every transfer is another one
+        m, o = s.reads, b.reads
+        if m.ar_count != o.ar_count or m.r_count != o.r_count or m.r_beat != o.r_beat:
+            return 0
+        most = down(most, o.ar_late, m.ar_late)
+        most = down(most, o.r_late, m.r_late)
+        n, c = s.writes, b.writes
+        if n.aw_count != c.aw_count or n.w_count != c.w_count or n.w_beat != c.w_beat or n.b_count != c.b_count:
+            return 0
+        most = down(most, c.aw_late, n.aw_late)
+        most = down(most, c.w_late, n.w_late)
+        most = down(most, c.b_late, n.b_late)
+    if most <= 0 or not rings_alike(s, b, period):
+        return 0
+    most = reader(s.fetch_reader, b.fetch_reader, k, p, period, most)
+    most = reader(s.weights_reader, b.weights_reader, k, p, period, most)
+    most = reader(s.load_reader, b.load_reader, k, p, period, most)
+    most = reader(s.residual_reader, b.residual_reader, k, p, period, most)
+    f, o = s.writer, b.writer
+    step = f.split - o.split
+    if step != f.burst - o.burst or step != f.sent - o.sent or step != f.answered - o.answered:
+        return 0
+    most = bursts(k, p, f.answered, f.split, step, most)
+    step = s.store.row - b.store.row
+    if step > 0:
+        most = alike(p, k.row_offset, s.store.row, s.store.row, step, most)
+    step = s.residual.row - b.residual.row
+    if step > 0:
+        most = alike(p, k.residual_offset, s.residual.row, s.residual.row, step, most)
+        most = alike(p, k.residual_channels, s.residual.row, s.residual.row, step, most)
+    return most
+
+
+@inner
+def turn(values, head, count, by, add):
+    """Moves the entries of a ring on by ``by`` places, and adds to each."""
+    kept = np.empty(MEMORY_OUTSTANDING, np.int64)
+    for i in range(count):
+        kept[i] = values[(head + i) % MEMORY_OUTSTANDING] + add
+    for i in range(count):
+        values[(head + by + i) % MEMORY_OUTSTANDING] = kept[i]
+
+
+@inner
+def leap(states, words, number, k, p, free):
+    """Goes on from state 0 by whole periods, if it is as the earlier state ``number``; returns whether it is. ``free``
+    is what :func:`streaming` says."""
+    s, b = states[0], states[number]
+    period = s.control.cycle - b.control.cycle
+    for i in STILL:
+        if words[0, i] != words[number, i]:
+            return False
+    if free == 0:
+        for i in STILL_COMPUTE:
+            if words[0, i] != words[number, i]:
+                return False
+    most = periods(s, b, k, p, period)
+    if free:
+        most = min(most, free // period)
+    else:
+        most = down(most, b.walk.vectors_left, s.walk.vectors_left)
+    if most <= 0:
+        return False
+    cycles = most * period
+    m, n = s.reads, s.writes
+    count, by = m.ar_tail - m.ar_head, most * (m.ar_head - b.reads.ar_head)
+    if count:
+        turn(m.ar_channel, m.ar_head, count, by, 0)
+        turn(m.ar_beats, m.ar_head, count, by, 0)
+        turn(m.ar_time, m.ar_head, count, by, cycles)
+    if n.b_tail != n.b_head:
+        turn(n.b_time, n.b_head, n.b_tail - n.b_head, most * (n.b_head - b.writes.b_head), cycles)
+    for i in GOING_ON:
+        words[0, i] += most * (words[0, i] - words[number, i])
+    for i in range(len(ARRAY_COUNTERS)):
+        if not (free and ARRAY_COUNTERS[i]):
+            s.counters[i] += most * (s.counters[i] - b.counters[i])
+    if free:
+        stream(s, cycles)
+    else:
+        s.walk.vectors_left += most * (s.walk.vectors_left - b.walk.vectors_left)
+    return True
+
+
+@inner
+def array_event(s):
+    """Whether the array has something to do with the rest of the chip in this cycle."""
+    w = s.wires
+    return w.takes or w.compute_take or w.compute_pop or w.start_bank or w.release_bank or w.retired or w.commit
+
+
+@inner
+def forward(states, words, k, p):
+    """Leaves out what can be left out after a cycle, and remembers states."""
+    s = states[0]
+    h = s.history
+    h.evaluated += 1
+    if array_event(s):
+        h.known[:] = 0
+    else:
+        free = streaming(s, k, p)
+        for j in range(len(RENEWED)):
+            if h.known[j] and leap(states, words, j + 1, k, p, free):
+                h.known[:] = 0
+                return
+    for j in range(len(RENEWED)):
+        if h.evaluated % RENEWED[j] == 0:
+            words[j + 1] = words[0]
+            h.known[j] = 1

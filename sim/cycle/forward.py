@@ -16,7 +16,7 @@ from hdl.csr import COUNTERS
 
 from .compiled import inner
 from .compute import CLOSES, FINAL, LAST, OPENS, PLANES, WALK
-from .state import MEMORY_OUTSTANDING, STATE
+from .state import MEMORY_OUTSTANDING, STATE, WORDS
 
 #: More than any number of cycles.
 ENDLESS = 1 << 40
@@ -40,23 +40,21 @@ def _places(*names: str) -> set[int]:
 
 _COMPUTE = _places("walk", "gather", "issue")
 _COUNTING = _places(
-    "control", "counters", "wires", "history",
+    "control", "counters",
     *(f"{channel}_reader.{field}" for channel in ("fetch", "weights", "load", "residual") for field in ("split", "burst")),
     *(f"{channel}_reader.{field}" for channel in ("weights", "residual") for field in ("room", "inner")),
     "load.runs_left", "load.words_left", "weights.word", "loader.unit_beat", "walk.vectors_left",
     "store.row", "store.rows_left", "residual.row", "residual.rows_left",
     "writer.split", "writer.burst", "writer.sent", "writer.answered",
-    *(f"reads.{field}" for field in ("ar_head", "ar_tail", "left", "ar_late", "r_late", "ar_count", "r_count", "r_beat",
-                                     "ar_channel", "ar_beats", "ar_time")),
+    *(f"reads.{field}" for field in ("ar_head", "ar_tail", "left", "ar_late", "r_late", "ar_count", "r_count", "r_beat")),
     *(f"writes.{field}" for field in ("b_head", "b_tail", "aw_late", "w_late", "b_late", "aw_count", "w_count", "w_beat",
-                                      "b_count", "b_time")))
+                                      "b_count")))
 
 #: Words of a state that must be equal: those of the array, and the others.
 STILL_COMPUTE = np.array(sorted(_COMPUTE - _COUNTING))
-STILL = np.array(sorted(set(range(STATE.itemsize // 8)) - _COUNTING - _COMPUTE))
-#: Words that go on counting, but those of the array and its counters.
-GOING_ON = np.array(sorted(_COUNTING - _COMPUTE - _places(
-    "wires", "history", "counters", "reads.ar_channel", "reads.ar_beats", "reads.ar_time", "writes.b_time")))
+STILL = np.array(sorted(set(range(WORDS)) - _COUNTING - _COMPUTE))
+#: Words that go on counting, but those of the array, and counters.
+GOING_ON = np.array(sorted(_COUNTING - _COMPUTE - _places("counters")))
 #: Performance counters of the array: ARRAY_BUSY and those of its queue.
 ARRAY_COUNTERS = np.array([name == "ARRAY_BUSY" or name.startswith("COMPUTE_") for name in COUNTERS])
 
@@ -147,24 +145,44 @@ def reader(r, b, k, p, period, most):
 
 
 @inner
-def rings_alike(s, b, period):
-    """Whether what the memory has to answer is the same, so many cycles later."""
-    m, o = s.reads, b.reads
-    if m.ar_tail - m.ar_head != o.ar_tail - o.ar_head:
-        return False
-    for i in range(m.ar_tail - m.ar_head):
+def reads(s, b, k, period, most):
+    """Periods for which the memory answers reads as it does. The ring still has the entries of before."""
+    m, o, ring = s.reads, b.reads, s.rings
+    step, count = m.ar_head - o.ar_head, m.ar_tail - m.ar_head
+    if count != o.ar_tail - o.ar_head or m.ar_tail - o.ar_head > MEMORY_OUTSTANDING:
+        return 0
+    due = s.control.cycle - (k.read_latency - 1)  # what came at this time or before
+    if step == 0:  # only the first one is looked at, and only when nothing is being answered
+        if count == 0 or m.active or m.r_late:
+            return most
+        return min(most, max(0, ring.ar_time[m.ar_head % MEMORY_OUTSTANDING] - due) // period)
+    for i in range(count):
         now, before = (m.ar_head + i) % MEMORY_OUTSTANDING, (o.ar_head + i) % MEMORY_OUTSTANDING
-        if (m.ar_channel[now] != o.ar_channel[before] or m.ar_beats[now] != o.ar_beats[before]
-                or m.ar_time[now] != o.ar_time[before] + period):
-            return False
-    m, o = s.writes, b.writes
-    if m.b_tail - m.b_head != o.b_tail - o.b_head:
-        return False
-    for i in range(m.b_tail - m.b_head):
-        if (m.b_time[(m.b_head + i) % MEMORY_OUTSTANDING]
-                != o.b_time[(o.b_head + i) % MEMORY_OUTSTANDING] + period):
-            return False
-    return True
+        if ring.ar_channel[now] != ring.ar_channel[before] or ring.ar_beats[now] != ring.ar_beats[before]:
+            return 0
+        if ring.ar_time[now] != ring.ar_time[before] + period and (ring.ar_time[now] > due
+                                                                   or ring.ar_time[before] > due - period):
+            return 0
+    return most
+
+
+@inner
+def answers(s, b, k, period, most):
+    """The same for writes."""
+    m, o, ring = s.writes, b.writes, s.rings
+    step, count = m.b_head - o.b_head, m.b_tail - m.b_head
+    if count != o.b_tail - o.b_head or m.b_tail - o.b_head > MEMORY_OUTSTANDING:
+        return 0
+    due = s.control.cycle - (k.write_latency - 1)
+    if step == 0:
+        if count == 0 or m.b_late:
+            return most
+        return min(most, max(0, ring.b_time[m.b_head % MEMORY_OUTSTANDING] - due) // period)
+    for i in range(count):
+        now, before = (m.b_head + i) % MEMORY_OUTSTANDING, (o.b_head + i) % MEMORY_OUTSTANDING
+        if ring.b_time[now] != ring.b_time[before] + period:
+            return 0
+    return most
 
 
 @inner
@@ -192,7 +210,11 @@ def periods(s, b, k, p, period):
         most = down(most, c.aw_late, n.aw_late)
         most = down(most, c.w_late, n.w_late)
         most = down(most, c.b_late, n.b_late)
-    if most <= 0 or not rings_alike(s, b, period):
+    if most > 0:
+        most = reads(s, b, k, period, most)
+    if most > 0:
+        most = answers(s, b, k, period, most)
+    if most <= 0:
         return 0
     most = reader(s.fetch_reader, b.fetch_reader, k, p, period, most)
     most = reader(s.weights_reader, b.weights_reader, k, p, period, most)
@@ -245,13 +267,15 @@ def leap(states, words, number, k, p, free):
         return False
     cycles = most * period
     m, n = s.reads, s.writes
-    count, by = m.ar_tail - m.ar_head, most * (m.ar_head - b.reads.ar_head)
-    if count:
-        turn(m.ar_channel, m.ar_head, count, by, 0)
-        turn(m.ar_beats, m.ar_head, count, by, 0)
-        turn(m.ar_time, m.ar_head, count, by, cycles)
-    if n.b_tail != n.b_head:
-        turn(n.b_time, n.b_head, n.b_tail - n.b_head, most * (n.b_head - b.writes.b_head), cycles)
+    by = most * (m.ar_head - b.reads.ar_head)
+    if by:
+        count = m.ar_tail - m.ar_head
+        turn(s.rings.ar_channel, m.ar_head, count, by, 0)
+        turn(s.rings.ar_beats, m.ar_head, count, by, 0)
+        turn(s.rings.ar_time, m.ar_head, count, by, cycles)
+    by = most * (n.b_head - b.writes.b_head)
+    if by:
+        turn(s.rings.b_time, n.b_head, n.b_tail - n.b_head, by, cycles)
     for i in GOING_ON:
         words[0, i] += most * (words[0, i] - words[number, i])
     for i in range(len(ARRAY_COUNTERS)):
@@ -287,5 +311,5 @@ def forward(states, words, k, p):
                 return
     for j in range(len(RENEWED)):
         if h.evaluated % RENEWED[j] == 0:
-            words[j + 1] = words[0]
+            words[j + 1, :WORDS] = words[0, :WORDS]
             h.known[j] = 1

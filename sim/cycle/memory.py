@@ -31,14 +31,14 @@ def clock_reads(s, k):
     m, w = s.reads, s.wires
     now = s.control.cycle
     active, r_late = m.active != 0, m.r_late
-    due = active or (m.ar_head != m.ar_tail and now - m.ar_time[m.ar_head % MEMORY_OUTSTANDING] >= k.read_latency - 1)
+    due = active or (m.ar_head != m.ar_tail and now - s.rings.ar_time[m.ar_head % MEMORY_OUTSTANDING] >= k.read_latency - 1)
     m.ar_late -= m.ar_late != 0
     m.r_late -= r_late != 0
     m.valid = 0
     if due and r_late == 0:
         slot = m.ar_head % MEMORY_OUTSTANDING
-        left = m.left if active else m.ar_beats[slot] - 1
-        channel = m.channel if active else m.ar_channel[slot]
+        left = m.left if active else s.rings.ar_beats[slot] - 1
+        channel = m.channel if active else s.rings.ar_channel[slot]
         m.valid = 1
         m.id = channel
         m.last = left == 0
@@ -57,9 +57,9 @@ def clock_reads(s, k):
         slot = m.ar_tail % MEMORY_OUTSTANDING
         m.ar_count += 1
         m.ar_late = stall(k, AR, m.ar_count, 0)
-        m.ar_channel[slot] = w.chosen
-        m.ar_beats[slot] = w.ar_beats
-        m.ar_time[slot] = now
+        s.rings.ar_channel[slot] = w.chosen
+        s.rings.ar_beats[slot] = w.ar_beats
+        s.rings.ar_time[slot] = now
         m.ar_tail += 1
 
 
@@ -67,7 +67,7 @@ def clock_reads(s, k):
 def clock_writes(s, k):
     m, w = s.writes, s.wires
     now = s.control.cycle
-    due = (m.b_head != m.b_tail and now - m.b_time[m.b_head % MEMORY_OUTSTANDING] >= k.write_latency - 1
+    due = (m.b_head != m.b_tail and now - s.rings.b_time[m.b_head % MEMORY_OUTSTANDING] >= k.write_latency - 1
            and m.b_late == 0)
     m.aw_late -= m.aw_late != 0
     m.w_late -= m.w_late != 0
@@ -85,7 +85,7 @@ def clock_writes(s, k):
         if w.w_last:
             m.w_count += 1
             m.w_beat = 0
-            m.b_time[m.b_tail % MEMORY_OUTSTANDING] = now
+            s.rings.b_time[m.b_tail % MEMORY_OUTSTANDING] = now
             m.b_tail += 1
             m.aw_level -= 1
         else:

@@ -90,9 +90,9 @@ def clock_reader(r, s, k, p, c, r_en):
     w, m = s.wires, s.reads
     beat = m.valid and m.id == c
     asked = w.asked[c]
-    r.room += (r.ready and r_en) - (p[k.burst_beats + r.burst] if asked else 0)
     r.in_flight += asked - (beat and m.last)
     r.waiting = w.show[c] and not asked
     clock_splitter(r, asked, w.runs_valid[c], w.runs_ready[c])
     if c != LOAD:
+        r.room += (r.ready and r_en) - (w.ar_beats if asked else 0)
         clock_fifo(r, beat, r_en)

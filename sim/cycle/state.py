@@ -57,10 +57,8 @@ REGISTERS = {
     "writer": _record("running checking valid split burst waiting unclaimed inner ready lengths sent beat answers "
                       "answered signal"),
     # sim/rtl/axi_memory.sv
-    "reads": _record("ar_head ar_tail active channel left valid id last ar_late r_late ar_count r_count r_beat",
-                     ar_channel=MEMORY_OUTSTANDING, ar_beats=MEMORY_OUTSTANDING, ar_time=MEMORY_OUTSTANDING),
-    "writes": _record("aw_level b_head b_tail b_valid aw_late w_late b_late aw_count w_count w_beat b_count",
-                      b_time=MEMORY_OUTSTANDING),
+    "reads": _record("ar_head ar_tail active channel left valid id last ar_late r_late ar_count r_count r_beat"),
+    "writes": _record("aw_level b_head b_tail b_valid aw_late w_late b_late aw_count w_count w_beat b_count"),
 }
 
 #: Combinational signals that one block gives to another, of the cycle at hand.
@@ -75,10 +73,18 @@ WIRES = _record(
 #: Earlier states that are remembered.
 REMEMBERED = 3
 
-#: What :mod:`.forward` remembers: cycles evaluated, and which earlier states are known.
-HISTORY = _record("evaluated", known=REMEMBERED)
+#: What is not remembered: rings of the memory, wires, and for :mod:`.forward` the cycles evaluated and which earlier
+#: states are known.
+OTHERS = {
+    "rings": _record("", ar_channel=MEMORY_OUTSTANDING, ar_beats=MEMORY_OUTSTANDING, ar_time=MEMORY_OUTSTANDING,
+                     b_time=MEMORY_OUTSTANDING),
+    "wires": WIRES,
+    "history": _record("evaluated", known=REMEMBERED),
+}
 
-STATE = np.dtype([*REGISTERS.items(), ("counters", np.int64, (len(COUNTERS),)), ("wires", WIRES), ("history", HISTORY)])
+STATE = np.dtype([*REGISTERS.items(), ("counters", np.int64, (len(COUNTERS),)), *OTHERS.items()])
+#: Words of a state that are remembered.
+WORDS = (STATE.itemsize - sum(dtype.itemsize for dtype in OTHERS.values())) // 8
 
 
 def reset() -> np.ndarray:

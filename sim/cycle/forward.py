@@ -22,7 +22,7 @@ from .state import MEMORY_OUTSTANDING, STATE, WORDS
 ENDLESS = 1 << 40
 
 #: Evaluated cycles after which each of the remembered states is renewed.
-RENEWED = (1, 16, 128)
+RENEWED = (1, 8, 32)
 
 
 def _places(*names: str) -> set[int]:
@@ -46,13 +46,16 @@ _COUNTING = _places(
     "load.runs_left", "load.words_left", "weights.word", "loader.unit_beat", "walk.vectors_left",
     "store.row", "store.rows_left", "residual.row", "residual.rows_left",
     "writer.split", "writer.burst", "writer.sent", "writer.answered",
-    *(f"reads.{field}" for field in ("ar_head", "ar_tail", "left", "ar_late", "r_late", "ar_count", "r_count", "r_beat")),
+    *(f"reads.{field}" for field in ("ar_head", "ar_tail", "left", "waited", "ar_late", "r_late", "ar_count", "r_count", "r_beat")),
     *(f"writes.{field}" for field in ("b_head", "b_tail", "aw_late", "w_late", "b_late", "aw_count", "w_count", "w_beat",
                                       "b_count")))
 
+#: What most often tells two states apart.
+_RESTLESS = _places("store.offset", "load_reader.in_flight", "reads.active", "store.row_start",
+                    "weights_reader.in_flight", "fetch_reader.room")
 #: Words of a state that must be equal: those of the array, and the others.
 STILL_COMPUTE = np.array(sorted(_COMPUTE - _COUNTING))
-STILL = np.array(sorted(set(range(WORDS)) - _COUNTING - _COMPUTE))
+STILL = np.array(sorted(set(range(WORDS)) - _COUNTING - _COMPUTE, key=lambda place: place not in _RESTLESS))
 #: Words that go on counting, but those of the array, and counters.
 GOING_ON = np.array(sorted(_COUNTING - _COMPUTE - _places("counters")))
 #: Performance counters of the array: ARRAY_BUSY and those of its queue.
@@ -158,11 +161,14 @@ def reads(s, b, k, period, most):
         return min(most, max(0, ring.ar_time[m.ar_head % MEMORY_OUTSTANDING] - due) // period)
     for i in range(count):
         now, before = (m.ar_head + i) % MEMORY_OUTSTANDING, (o.ar_head + i) % MEMORY_OUTSTANDING
-        if ring.ar_channel[now] != ring.ar_channel[before] or ring.ar_beats[now] != ring.ar_beats[before]:
-            return 0
-        if ring.ar_time[now] != ring.ar_time[before] + period and (ring.ar_time[now] > due
-                                                                   or ring.ar_time[before] > due - period):
-            return 0
+        late = ring.ar_time[now] - due  # cycles until it can be answered
+        # Where nothing has waited for the latency, nothing will, if it is due when its turn comes.
+        in_time = (ring.ar_time[now] == ring.ar_time[before] + period
+                   or (late <= 0 and ring.ar_time[before] <= due - period)
+                   or (m.waited < b.control.cycle and late <= i // step * period))
+        if (ring.ar_channel[now] != ring.ar_channel[before] or ring.ar_beats[now] != ring.ar_beats[before]
+                or not in_time):
+            return min(most, i // step)
     return most
 
 
@@ -236,13 +242,10 @@ def periods(s, b, k, p, period):
 
 
 @inner
-def turn(values, head, count, by, add):
-    """Moves the entries of a ring on by ``by`` places, and adds to each."""
-    kept = np.empty(MEMORY_OUTSTANDING, np.int64)
-    for i in range(count):
-        kept[i] = values[(head + i) % MEMORY_OUTSTANDING] + add
-    for i in range(count):
-        values[(head + by + i) % MEMORY_OUTSTANDING] = kept[i]
+def repeat(values, tail, step, count, add):
+    """Appends ``count`` entries to a ring, each as the one ``step`` before, but for what is added to it."""
+    for i in range(tail, tail + count):
+        values[i % MEMORY_OUTSTANDING] = values[(i - step) % MEMORY_OUTSTANDING] + add
 
 
 @inner
@@ -266,16 +269,12 @@ def leap(states, words, number, k, p, free):
     if most <= 0:
         return False
     cycles = most * period
-    m, n = s.reads, s.writes
-    by = most * (m.ar_head - b.reads.ar_head)
-    if by:
-        count = m.ar_tail - m.ar_head
-        turn(s.rings.ar_channel, m.ar_head, count, by, 0)
-        turn(s.rings.ar_beats, m.ar_head, count, by, 0)
-        turn(s.rings.ar_time, m.ar_head, count, by, cycles)
-    by = most * (n.b_head - b.writes.b_head)
-    if by:
-        turn(s.rings.b_time, n.b_head, n.b_tail - n.b_head, by, cycles)
+    tail, step = s.reads.ar_tail, s.reads.ar_tail - b.reads.ar_tail
+    repeat(s.rings.ar_channel, tail, step, most * step, 0)
+    repeat(s.rings.ar_beats, tail, step, most * step, 0)
+    repeat(s.rings.ar_time, tail, step, most * step, period)
+    tail, step = s.writes.b_tail, s.writes.b_tail - b.writes.b_tail
+    repeat(s.rings.b_time, tail, step, most * step, period)
     for i in GOING_ON:
         words[0, i] += most * (words[0, i] - words[number, i])
     for i in range(len(ARRAY_COUNTERS)):
@@ -310,6 +309,7 @@ def forward(states, words, k, p):
                 h.known[:] = 0
                 return
     for j in range(len(RENEWED)):
-        if h.evaluated % RENEWED[j] == 0:
-            words[j + 1, :WORDS] = words[0, :WORDS]
+        if not h.known[j] or h.evaluated % RENEWED[j] == 0:
+            for i in range(WORDS):
+                words[j + 1, i] = words[0, i]
             h.known[j] = 1

@@ -56,8 +56,8 @@ REGISTERS = {
     # hdl.ipu.writer with hdl.ipu.burst: `sent` and `answered` are the first bursts that are not
     "writer": _record("running checking valid split burst waiting unclaimed inner ready lengths sent beat answers "
                       "answered signal"),
-    # sim/rtl/axi_memory.sv
-    "reads": _record("ar_head ar_tail active channel left valid id last ar_late r_late ar_count r_count r_beat"),
+    # sim/rtl/axi_memory.sv; `waited` is the last cycle in which nothing was due although something had been asked for
+    "reads": _record("ar_head ar_tail active channel left valid id last waited ar_late r_late ar_count r_count r_beat"),
     "writes": _record("aw_level b_head b_tail b_valid aw_late w_late b_late aw_count w_count w_beat b_count"),
 }
 

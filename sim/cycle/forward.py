@@ -5,9 +5,8 @@ until a count comes to its end: :func:`leap` goes on by as many whole periods as
 of a burst, the rows of an instruction, places in the plan's tables, levels of FIFOs that are neither empty nor full,
 and the performance counters.
 
-While a GEMM is in the middle of a step whose lines are one piece each, the array gives nothing to the rest of the chip
-and takes nothing from it. Its state after any number of cycles is known (:func:`stream`), so that its period need not
-be that of the rest.
+While the array issues planes of vectors that are alike, it gives nothing to the rest of the chip and takes nothing from
+it. Its state after any number of such cycles is known (:func:`stream`), so that its period need not be that of the rest.
 """
 
 import numpy as np
@@ -15,7 +14,8 @@ import numpy as np
 from hdl.csr import COUNTERS
 
 from .compiled import inner
-from .compute import CLOSES, FINAL, LAST, OPENS, PLANES, WALK
+from .compute import BANK, LAST, PLANES, STEP, VALID, WAIT, WALK
+from .front import granted
 from .state import MEMORY_OUTSTANDING, STATE, WORDS
 
 #: More than any number of cycles.
@@ -63,24 +63,70 @@ ARRAY_COUNTERS = np.array([name == "ARRAY_BUSY" or name.startswith("COMPUTE_") f
 
 
 @inner
-def streaming(s, k, p):
-    """Cycles for which the array only issues planes of vectors that are all alike; 0 if it does something else."""
-    f, g, i = s.walk, s.gather, s.issue
-    if (f.state != WALK or f.silent or f.opens or f.vectors_left < 2 or p[k.pieces + f.line] != 1 or not i.valid
-            or g.line & (LAST | OPENS | CLOSES | FINAL) != LAST or g.piece != g.line or g.reading != g.line
-            or g.merging != g.line or i.closes or i.final or i.target_final or i.planes != g.line >> PLANES):
-        return 0
-    return f.vectors_left * max(1, i.planes) - 1 - i.plane
+def plain(bank, planes):
+    """The word of a vector in the middle of a step."""
+    return VALID | LAST | (BANK if bank else 0) | planes << PLANES
 
 
 @inner
-def stream(s, cycles):
-    """Goes on by so many cycles, at most as many as :func:`streaming` says."""
-    f, i = s.walk, s.issue
+def hands_on(s, k, p):
+    """Whether the walk is in the middle of a step whose lines are one piece each."""
+    f = s.walk
+    return f.state == WALK and not f.opens and f.vectors_left >= 2 and p[k.pieces + f.line] == 1
+
+
+@inner
+def accepts(s, k, p):
+    """How many of the next vectors are like the one that is being issued, and have another one right behind them."""
+    f, g, i = s.walk, s.gather, s.issue
+    same = plain(i.bank, i.planes)
+    hands = hands_on(s, k, p)
+    if f.state == WALK and not hands:
+        return 0
+    if g.line != same or not g.merging & LAST:
+        return 0
+    if g.merging != same or not g.reading & LAST:
+        most = 1
+    elif g.reading != same or not g.piece & LAST:
+        most = 2
+    elif g.piece != same or not hands or plain(f.bank, f.planes) != same:
+        most = 3
+    else:
+        return f.vectors_left - 1
+    return min(most, f.vectors_left - 1) if hands else most
+
+
+@inner
+def streaming(s, k, p):
+    """Cycles for which the array only issues planes of vectors that are alike; 0 if something else happens next."""
+    f, g, i = s.walk, s.gather, s.issue
+    if not i.valid or i.target_final or (f.state == WALK and f.silent):
+        return 0
+    if f.state == STEP and s.banks.full[s.banks.step & 1]:
+        return 0
+    if f.state == WAIT and s.queues.level[1] != 0 and granted(s, 1, p[k.gemm_wait + s.queues.head[1]]):
+        return 0
+    if g.line == 0 and (f.state == WALK or g.piece or g.reading or g.merging):
+        return 0
     planes = max(1, i.planes)
-    f.vectors_left -= (i.plane + cycles) // planes
+    if i.closes or i.final:
+        return max(0, planes - 2 - i.plane)
+    return planes - 1 - i.plane + planes * accepts(s, k, p)
+
+
+@inner
+def stream(s, k, p, cycles):
+    """Goes on by so many cycles, at most as many as :func:`streaming` says."""
+    f, g, i = s.walk, s.gather, s.issue
+    planes = max(1, i.planes)
+    accepted = (i.plane + cycles) // planes
     i.plane = (i.plane + cycles) % planes
     i.last = i.plane == planes - 1
+    behind = plain(f.bank, f.planes) if f.state == WALK else 0
+    for _ in range(min(4, accepted)):
+        g.line, g.merging, g.reading, g.piece = g.merging, g.reading, g.piece, behind
+    if f.state == WALK:
+        f.vectors_left -= accepted
     s.counters[1] += cycles * i.multiplies
     s.counters[9] += cycles
 
@@ -254,6 +300,7 @@ def leap(states, words, number, k, p, free):
     is what :func:`streaming` says."""
     s, b = states[0], states[number]
     period = s.control.cycle - b.control.cycle
+    free = free if free >= period else 0
     for i in STILL:
         if words[0, i] != words[number, i]:
             return False
@@ -281,7 +328,7 @@ def leap(states, words, number, k, p, free):
         if not (free and ARRAY_COUNTERS[i]):
             s.counters[i] += most * (s.counters[i] - b.counters[i])
     if free:
-        stream(s, cycles)
+        stream(s, k, p, cycles)
     else:
         s.walk.vectors_left += most * (s.walk.vectors_left - b.walk.vectors_left)
     return True

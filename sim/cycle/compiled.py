@@ -21,10 +21,10 @@ def entry_point(function: Callable) -> Callable:
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(build_root() / "cycle" / _version())
     try:
-        return numba.njit(cache=True)(function)
+        return numba.njit(cache=True, _nrt=False)(function)
     finally:
         numba.config.CACHE_DIR = before
 
 
 #: A function that only compiled ones call.
-inner = numba.njit
+inner = numba.njit(_nrt=False)

@@ -85,6 +85,9 @@ def take(s, queue, wait):
 @inner
 def clock_tokens(s, k, p):
     w, q, t = s.wires, s.queues, s.tokens
+    if not (w.load_start or w.compute_take or w.store_start or w.load_complete or w.retired or w.done
+            or s.writer.signal):
+        return
     moved = False
     if w.load_start:
         take(s, 0, p[k.load_wait + q.head[0]])

@@ -68,6 +68,8 @@ def clock_reads(s, k):
 @inner
 def clock_writes(s, k):
     m, w = s.writes, s.wires
+    if not (w.aw or w.w or m.b_head != m.b_tail or m.b_valid or m.aw_late or m.w_late or m.b_late):
+        return
     now = s.control.cycle
     due = (m.b_head != m.b_tail and now - s.rings.b_time[m.b_head % MEMORY_OUTSTANDING] >= k.write_latency - 1
            and m.b_late == 0)

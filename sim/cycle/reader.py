@@ -90,6 +90,9 @@ def clock_reader(r, s, k, p, c, r_en):
     w, m = s.wires, s.reads
     beat = m.valid and m.id == c
     asked = w.asked[c]
+    if not (beat or asked or w.show[c] or r.running or r.checking or w.runs_valid[c] or (r.ready and r_en)
+            or (r.inner and not r.ready)):
+        return  # nothing moves
     r.in_flight += asked - (beat and m.last)
     r.waiting = w.show[c] and not asked
     clock_splitter(r, asked, w.runs_valid[c], w.runs_ready[c])

@@ -20,6 +20,9 @@ RESIDUAL_ROWS = Residual.DEPTH
 def residual(s, k):
     """What the gearbox cuts, and the run that is asked for."""
     f, w = s.residual, s.wires
+    if not (f.active or f.rows or f.geared):
+        w.runs_valid[RESIDUAL] = w.residual_run = w.hold_word = w.cut = w.gear_taken = w.row_taken = 0
+        return
     lanes, bus = k.post_lanes, k.bus_bytes
     w.runs_valid[RESIDUAL] = f.active and f.rows != RESIDUAL_ROWS
     w.residual_run = w.runs_valid[RESIDUAL] and w.runs_ready[RESIDUAL]
@@ -41,6 +44,8 @@ def next_straddles(f, k):
 @inner
 def clock_residual(s, k, p):
     f, w, head = s.residual, s.wires, s.queues.head[2]
+    if not (f.active or f.rows or f.geared or f.valid or w.store_start):
+        return
     lanes, bus = k.post_lanes, k.bus_bytes
     if w.block_taken:
         f.valid = 0
@@ -68,9 +73,19 @@ def clock_residual(s, k, p):
 
 
 @inner
+def writer_rests(s):
+    """Whether no run has come, or all is answered."""
+    f = s.writer
+    return s.store.runs == 0 and not f.running and not f.checking and not f.valid and f.answers == 0
+
+
+@inner
 def writer(s, k, p):
     """The burst that begins, the address and the word that go out."""
     f, w, m = s.writer, s.wires, s.writes
+    if writer_rests(s):
+        w.begin = w.aw_show = w.aw = w.w = w.w_last = w.word_taken = 0
+        return
     w.begin = (f.valid and not f.waiting and f.unclaimed >= p[k.burst_beats + f.burst] and f.lengths != OUTSTANDING
                and f.answers != OUTSTANDING)
     w.awready = m.aw_late == 0 and m.aw_level != MEMORY_OUTSTANDING
@@ -86,6 +101,8 @@ def writer(s, k, p):
 @inner
 def clock_writer(s, k, p):
     f, w, m = s.writer, s.wires, s.writes
+    if writer_rests(s) and f.signal == 0 and s.store.valid_pipe == 0:
+        return
     written = s.store.fills_pipe >> (PACKED - 1) & 1
     f.unclaimed += written - (p[k.burst_beats + f.burst] if w.begin else 0)
     f.waiting = w.aw_show and not w.aw
@@ -154,18 +171,19 @@ def store_idle(s):
 @inner
 def clock_store(s, k, p):
     f, w, head = s.store, s.wires, s.queues.head[2]
-    passed = f.valid_pipe >> (PIPELINE - 1) & 1
-    fills = f.fills_pipe >> (PIPELINE - 1) & 1
-    f.reserved += w.slot - w.word_taken - (passed and not fills)
     f.runs += w.run_pushed - (w.writer_run and f.runs != 0)
-    if w.done:
-        f.in_use[f.context_pipe >> (PIPELINE - 1) & 1] = 0
-        f.released += 1
-    mask = (1 << PACKED) - 1
-    f.valid_pipe = (f.valid_pipe << 1 | w.slot) & mask
-    f.fills_pipe = (f.fills_pipe << 1 | w.fills) & mask
-    f.last_pipe = (f.last_pipe << 1 | w.slot_last) & mask
-    f.context_pipe = (f.context_pipe << 1 | f.context) & mask
+    f.reserved += w.slot - w.word_taken
+    if f.valid_pipe or w.slot:
+        passed = f.valid_pipe >> (PIPELINE - 1) & 1
+        f.reserved -= passed and not f.fills_pipe >> (PIPELINE - 1) & 1
+        if w.done:
+            f.in_use[f.context_pipe >> (PIPELINE - 1) & 1] = 0
+            f.released += 1
+        mask = (1 << PACKED) - 1
+        f.valid_pipe = (f.valid_pipe << 1 | w.slot) & mask
+        f.fills_pipe = (f.fills_pipe << 1 | w.fills) & mask
+        f.last_pipe = (f.last_pipe << 1 | w.slot_last) & mask
+        f.context_pipe = (f.context_pipe << 1 | f.context) & mask
     if w.slot:
         i = f.instruction
         left = p[k.store_channels + i] if f.row_start else f.left

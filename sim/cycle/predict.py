@@ -1,6 +1,7 @@
 """From a program to its counters."""
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -9,6 +10,7 @@ from hdl.cim.column import Column
 from hdl.config import INSTRUCTION_BYTES, Config
 from hdl.csr import COUNTERS
 from hdl.ipu.residual import Residual
+from hdl.isa import Queue
 from hdl.program import Program
 
 from ..rtl.stalls import Stalls
@@ -30,10 +32,14 @@ class Prediction:
         From START to the end.
     counters : dict of int
         By the names of :data:`hdl.csr.COUNTERS`.
+    seconds, running_seconds : float
+        Wall time that the prediction took, and without reading the program; not compared.
     """
 
     cycles: int
     counters: dict[str, int]
+    seconds: float = field(compare=False)
+    running_seconds: float = field(compare=False)
 
 
 def predict(config: Config, program: Program | tuple[np.ndarray, int, int], *, read_latency: int = 40,
@@ -59,6 +65,7 @@ def predict(config: Config, program: Program | tuple[np.ndarray, int, int], *, r
     PredictionError
         If the program does not run to its end.
     """
+    begin = time.perf_counter()
     if isinstance(program, Program):
         program.check(config)
         memory, entry, count = _image(program), program.entry, program.count
@@ -75,14 +82,16 @@ def predict(config: Config, program: Program | tuple[np.ndarray, int, int], *, r
         read_latency=read_latency, write_latency=WRITE_LATENCY, stall_seed=stalls.seed, stall_chance=stalls.chance,
         stall_longest=stalls.longest, watchdog=watchdog, forward=forward)
     state = reset()
+    read = time.perf_counter()
     end = run(state, state.view(np.int64).reshape(len(state), -1), constants[0], table)
     if end == TOKEN_OVERFLOW:
         pair = int(state[0]["tokens"]["overflow"]) - 1
-        raise PredictionError(f"the tokens from queue {pair // 8} to queue {pair % 8} overflow")
+        raise PredictionError(f"the tokens from queue {Queue(pair // 8).name} to queue {Queue(pair % 8).name} overflow")
     if end != FINISHED:
-        raise PredictionError(f"the program hangs: after cycle {int(state.control[0]['cycle'])} nothing moves any more")
+        raise PredictionError(f"the program hangs: after cycle {int(state[0]['control']['cycle'])} nothing moves any more")
     counters = {name: int(value) for name, value in zip(COUNTERS, state[0]["counters"])}
-    return Prediction(counters["CYCLES"], counters)
+    ended = time.perf_counter()
+    return Prediction(counters["CYCLES"], counters, ended - begin, ended - read)
 
 
 def _image(program: Program) -> np.ndarray:

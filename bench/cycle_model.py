@@ -19,7 +19,7 @@ from sim.cycle import predict
 from sim.rtl.stalls import Stalls
 from sim.session import Session
 from verif.counting import MEMORY_BYTES, Counting
-from verif.programs import Image, RandomProgram
+from verif.programs import RandomProgram
 
 #: Configuration, programs per memory.
 PROGRAMS = {"tiny": 25, "small": 25, "edge": 8}
@@ -55,8 +55,8 @@ def difference(predicted: dict[str, int], counted: dict[str, int]) -> int:
 def random_programs(name: str, count: int, stalls: Stalls, rng: np.random.Generator) -> Comparison:
     """Predicts random programs, then runs them."""
     config = configuration(name)
-    images: list[Image] = [RandomProgram(config, rng, gemms=int(rng.integers(1, 12)), memory_bytes=MEMORY_BYTES).finish()
-                           for _ in range(count)]
+    images = [RandomProgram(config, rng, gemms=int(rng.integers(1, 12)), memory_bytes=MEMORY_BYTES).finish()
+              for _ in range(count)]
     predicted = [predict(config, (i.relocatable, i.entry - i.base, i.count), stalls=stalls).counters for i in images]
     counted = Counting(config).run(images, stalls)
     late = f"{stalls.chance} of 256 late by up to {stalls.longest}" if stalls.chance else "never late"

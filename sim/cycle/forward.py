@@ -5,8 +5,8 @@ until a count comes to its end: :func:`leap` goes on by as many whole periods as
 of a burst, the rows of an instruction, places in the plan's tables, levels of FIFOs that are neither empty nor full,
 and the performance counters.
 
-While the array issues planes of vectors that are alike, it gives nothing to the rest of the chip and takes nothing from
-it. Its state after any number of such cycles is known (:func:`stream`), so that its period need not be that of the rest.
+While the array issues planes of vectors that are alike, it gives nothing to the rest of the chip and takes nothing
+from it. Its state after any number of such cycles is known (:func:`stream`), so its period need not be the rest's.
 """
 
 import numpy as np
@@ -41,14 +41,16 @@ def _places(*names: str) -> set[int]:
 _COMPUTE = _places("walk", "gather", "issue")
 _COUNTING = _places(
     "control", "counters",
-    *(f"{channel}_reader.{field}" for channel in ("fetch", "weights", "load", "residual") for field in ("split", "burst")),
+    *(f"{channel}_reader.{field}" for field in ("split", "burst")
+      for channel in ("fetch", "weights", "load", "residual")),
     *(f"{channel}_reader.{field}" for channel in ("weights", "residual") for field in ("room", "inner")),
     "load.runs_left", "load.words_left", "weights.word", "loader.unit_beat", "walk.vectors_left",
     "store.row", "store.rows_left", "residual.row", "residual.rows_left",
     "writer.split", "writer.burst", "writer.sent", "writer.answered",
-    *(f"reads.{field}" for field in ("ar_head", "ar_tail", "left", "waited", "ar_late", "r_late", "ar_count", "r_count", "r_beat")),
-    *(f"writes.{field}" for field in ("b_head", "b_tail", "aw_late", "w_late", "b_late", "aw_count", "w_count", "w_beat",
-                                      "b_count")))
+    *(f"reads.{field}" for field in ("ar_head", "ar_tail", "left", "waited", "ar_late", "r_late", "ar_count",
+                                     "r_count", "r_beat")),
+    *(f"writes.{field}" for field in ("b_head", "b_tail", "aw_late", "w_late", "b_late", "aw_count", "w_count",
+                                      "w_beat", "b_count")))
 
 #: What most often tells two states apart.
 _RESTLESS = _places("store.offset", "load_reader.in_flight", "reads.active", "store.row_start",
@@ -345,17 +347,20 @@ def array_event(s):
 def forward(states, words, k, p):
     """Leaves out what can be left out after a cycle, and remembers states."""
     s = states[0]
-    h = s.history
+    h, w = s.history, s.wires
     h.evaluated += 1
+    first = 1 if w.ar or w.slot else 0  # what changes in every cycle is not compared with the cycle before
+    if first:
+        h.known[0] = 0
     if array_event(s):
         h.known[:] = 0
     else:
         free = streaming(s, k, p)
-        for j in range(len(RENEWED)):
+        for j in range(first, len(RENEWED)):
             if h.known[j] and leap(states, words, j + 1, k, p, free):
                 h.known[:] = 0
                 return
-    for j in range(len(RENEWED)):
+    for j in range(first, len(RENEWED)):
         if not h.known[j] or h.evaluated % RENEWED[j] == 0:
             for i in range(WORDS):
                 words[j + 1, i] = words[0, i]

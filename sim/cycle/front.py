@@ -1,8 +1,8 @@
 """``hdl.ipu.fetch``, ``hdl.ipu.decode``, the queues of ``hdl.ipu.engine``, and ``hdl.ipu.tokens``."""
 
 from hdl.config import QUEUE_DEPTH
-from hdl.isa import QUEUES
 from hdl.ipu.tokens import COUNTER_BITS
+from hdl.isa import QUEUES
 
 from .compiled import inner
 from .state import FETCH
@@ -14,11 +14,10 @@ TAKE, MULTIPLY, CHECK = range(3)
 @inner
 def granted(s, queue, wait):
     """Whether every token is there that the next instruction of a queue waits for."""
-    count = s.tokens.count
+    count, missing = s.tokens.count, 0
     for source in range(N_QUEUES):
-        if wait >> source & 1 and count[source * N_QUEUES + queue] == 0:
-            return False
-    return True
+        missing |= wait >> source & (count[source * N_QUEUES + queue] == 0)
+    return missing & 1 == 0
 
 
 @inner

@@ -98,8 +98,8 @@ def clock(s, k, p):
 
 @entry_point
 def run(states, words, k, p):
-    """Runs the program from reset in state 0; the others are for :mod:`.forward`. ``words`` are the same states as whole
-    numbers, ``k`` constants and ``p`` tables of a :class:`~sim.cycle.plan.Plan`."""
+    """Runs the program from reset in state 0; the others are for :mod:`.forward`. ``words`` are the same states as
+    whole numbers, ``k`` constants and ``p`` tables of a :class:`~sim.cycle.plan.Plan`."""
     s = states[0]
     begin(s, k, p)
     while True:

@@ -31,7 +31,8 @@ def clock_reads(s, k):
     m, w = s.reads, s.wires
     now = s.control.cycle
     active, r_late = m.active != 0, m.r_late
-    due = active or (m.ar_head != m.ar_tail and now - s.rings.ar_time[m.ar_head % MEMORY_OUTSTANDING] >= k.read_latency - 1)
+    due = active or (m.ar_head != m.ar_tail
+                     and now - s.rings.ar_time[m.ar_head % MEMORY_OUTSTANDING] >= k.read_latency - 1)
     m.ar_late -= m.ar_late != 0
     m.r_late -= r_late != 0
     m.valid = 0

@@ -3,6 +3,7 @@
 Timing depends on data only through the masks in the headers of packed steps, which are read from the memory image.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
@@ -30,7 +31,6 @@ from hdl.isa import (
 from hdl.layouts import PARAMETER_BYTES, header_layout
 
 from .compiled import entry_point
-
 
 #: Of bursts, in the order in which the plan has them.
 CHANNELS = ("fetch", "weights", "load", "residual", "write")
@@ -115,13 +115,20 @@ def fetch_depth(config: Config) -> int:
     return max(16, 2 * INSTRUCTION_BYTES // config.bus_bytes)
 
 
+class Every(np.ndarray):
+    """The values of a field in some instructions; what is asked of them is true if it is true of every one."""
+
+    def __bool__(self):
+        return bool(np.asarray(self).all())
+
+
 @dataclass(frozen=True)
 class Fields:
-    """An instruction as :func:`hdl.isa.illegal_fields` sees it."""
+    """Instructions of an opcode as :func:`hdl.isa.illegal_fields` sees one."""
     opcode: Opcode
-    values: dict[str, int]
+    values: Mapping[str, int | Every]
 
-    def __getitem__(self, name: str) -> int:
+    def __getitem__(self, name: str) -> int | Every:
         return self.values.get(name, 0)
 
 
@@ -268,13 +275,27 @@ def decode(config: Config, memory: np.ndarray, entry: int, count: int) -> tuple[
         values = {name: _field(mine, offset, field) for name, offset, field in _places(opcode)}
         for bad in np.flatnonzero((values["wait"] | values["signal"]) & ~queues)[:1]:
             refuse(index[bad], "it names a queue that does not exist")
-        rows = zip(*(values[name].view(np.int64 if Shape.cast(field.shape).signed else np.uint64).tolist()
-                     for name, _, field in _places(opcode)))
-        for at, row in zip(index, rows):
-            for why in illegal_fields(config, Fields(opcode, dict(zip(values, row)))):
-                refuse(at, why)
+        for bad in _illegal(config, opcode, values, len(index)):
+            refuse(index[bad[0]], bad[1])
         commands[opcode] = Commands(np.full(len(index), opcode), values)
     return opcodes, commands
+
+
+def _illegal(config: Config, opcode: Opcode, values: dict[str, np.ndarray], count: int) -> list[tuple[int, str]]:
+    """The first instruction of an opcode that breaks a rule, and the rule; empty if there is none."""
+    columns = {name: values[name].view(np.int64 if Shape.cast(field.shape).signed else np.uint64)
+               for name, _, field in _places(opcode)}
+    formats = columns.get("format", np.zeros(count, np.uint64))  # which decides on other rules
+    legal = True
+    for one in np.unique(formats):
+        group = {name: column[formats == one].view(Every) for name, column in columns.items()}
+        legal &= not illegal_fields(config, Fields(opcode, group | {"format": int(one)}))
+    if legal:
+        return []
+    for i, row in enumerate(zip(*(column.tolist() for column in columns.values()))):
+        for why in illegal_fields(config, Fields(opcode, dict(zip(columns, row)))):
+            return [(i, why)]
+    return []
 
 
 def _of_queue(opcodes: np.ndarray, commands: dict[Opcode, Commands], queue: Queue) -> Commands:
@@ -294,7 +315,7 @@ def _check_multipliers(memory: np.ndarray, opcodes: np.ndarray, commands: dict[O
     """Parameters come in program order from the memory as it is before START."""
     parameters, stores = commands[Opcode.LOAD_PARAMETERS], commands[Opcode.STORE]
     bad: set[int] = set()
-    places = {Opcode.LOAD_PARAMETERS: iter(range(len(parameters.opcode))), Opcode.STORE: iter(range(len(stores.opcode)))}
+    places = {opcode: iter(range(len(commands[opcode].opcode))) for opcode in (Opcode.LOAD_PARAMETERS, Opcode.STORE)}
     for opcode in opcodes[np.isin(opcodes, list(places))].tolist():
         i = next(places[opcode])
         if opcode == Opcode.LOAD_PARAMETERS:

@@ -86,9 +86,11 @@ def predict(config: Config, program: Program | tuple[np.ndarray, int, int], *, r
     end = run(state, state.view(np.int64).reshape(len(state), -1), constants[0], table)
     if end == TOKEN_OVERFLOW:
         pair = int(state[0]["tokens"]["overflow"]) - 1
-        raise PredictionError(f"the tokens from queue {Queue(pair // 8).name} to queue {Queue(pair % 8).name} overflow")
+        source, target = Queue(pair // 8), Queue(pair % 8)
+        raise PredictionError(f"the tokens from queue {source.name} to queue {target.name} overflow")
     if end != FINISHED:
-        raise PredictionError(f"the program hangs: after cycle {int(state[0]['control']['cycle'])} nothing moves any more")
+        cycle = int(state[0]["control"]["cycle"] - state[0]["control"]["idle_cycles"])
+        raise PredictionError(f"the program hangs: after cycle {cycle} nothing moves any more")
     counters = {name: int(value) for name, value in zip(COUNTERS, state[0]["counters"])}
     ended = time.perf_counter()
     return Prediction(counters["CYCLES"], counters, ended - begin, ended - read)

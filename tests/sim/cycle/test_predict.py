@@ -21,7 +21,7 @@ STORE = Instruction(Opcode.STORE, {"vectors": 1, "vector_rows": 1, "channels": 1
 
 @pytest.mark.sim
 @pytest.mark.parametrize("name", ["tiny", "small"])
-@pytest.mark.parametrize("stalls", [Stalls(), Stalls(5, 40, 8), Stalls(6, 200, 30)], ids=["steady", "late", "very_late"])
+@pytest.mark.parametrize("stalls", [Stalls(), Stalls(5, 40, 8), Stalls(6, 200, 30)], ids=["steady", "late", "later"])
 def test_every_counter_is_that_of_the_rtl(name, stalls):
     config = CONFIGS[name]
     prepared = list(images(config, 12, stalls.chance))
@@ -54,7 +54,7 @@ def test_memory_that_is_late_costs_cycles():
 
 @pytest.mark.parametrize("forward", [False, True])
 def test_a_program_without_weights_hangs(forward):
-    with pytest.raises(PredictionError, match="^the program hangs: after cycle .* nothing moves any more"):
+    with pytest.raises(PredictionError, match=r"^the program hangs: after cycle .* nothing moves any more"):
         predict(TINY, program(Instruction(Opcode.GEMM, ONE_VECTOR)), forward=forward)
 
 
@@ -66,17 +66,17 @@ def test_a_token_that_nobody_gives_hangs():
 
 def test_tokens_overflow():
     gives = Instruction(STORE.opcode, STORE.fields, signal=(Queue.LOAD,))
-    with pytest.raises(PredictionError, match="^the tokens from queue STORE to queue LOAD overflow"):
+    with pytest.raises(PredictionError, match=r"^the tokens from queue STORE to queue LOAD overflow"):
         predict(TINY, program(*[gives] * 256, size=1 << 15))
 
 
 def test_an_illegal_opcode():
-    with pytest.raises(PredictionError, match="^instruction 0 at 0x0 is illegal: there is no opcode 0x00"):
+    with pytest.raises(PredictionError, match=r"^instruction 0 at 0x0 is illegal: there is no opcode 0x00"):
         predict(TINY, (np.zeros(64, np.uint8), 0, 1))
 
 
 def test_an_illegal_field():
-    with pytest.raises(PredictionError, match="^instruction 1 at 0xfc0 is illegal: GEMM steps must be at least 1, not 0"):
+    with pytest.raises(PredictionError, match=r"^instruction 1 at 0xfc0 is illegal: GEMM steps must be at least 1"):
         predict(TINY, program(STORE, Instruction(Opcode.GEMM, ONE_VECTOR | {"steps": 0})))
 
 
@@ -91,7 +91,7 @@ def test_weights_that_are_not_their_steps():
     memory, entry, count = program(Instruction(Opcode.LOAD_WEIGHTS, {"address": 0, "beats": 3, "steps": 1}))
     packed = pack_step(TINY, Step.of_weights(np.ones((TINY.columns, TINY.rows), int)))
     memory[:len(packed)] = packed
-    with pytest.raises(PredictionError, match="^the 3 bus words of weights at 0x0 do not hold 1 steps"):
+    with pytest.raises(PredictionError, match=r"^the 3 bus words of weights at 0x0 do not hold 1 steps"):
         predict(TINY, (memory, entry, count))
 
 
@@ -100,13 +100,13 @@ def test_a_multiplier_that_is_not_a_number():
         Instruction(Opcode.LOAD_PARAMETERS, {"address": 0, "channels": 4}),
         Instruction(Opcode.STORE, STORE.fields | {"format": 1, "channel": 2, "channels": 2, "low": -128, "high": 127}))
     memory[:32].view(np.float32)[7] = np.nan
-    with pytest.raises(PredictionError, match="^a STORE uses parameter 3, whose multiplier is infinite or not a number"):
+    with pytest.raises(PredictionError, match=r"^a STORE uses parameter 3, whose multiplier is infinite or not"):
         predict(TINY, (memory, entry, count))
 
 
 def test_what_does_not_lie_in_the_memory():
     far = Instruction(Opcode.STORE, STORE.fields | {"address": 1 << 20})
-    with pytest.raises(PredictionError, match="must lie in the memory's 4096 bytes, not end at 0x100004"):
+    with pytest.raises(PredictionError, match=r"must lie in the memory's 4096 bytes, not end at 0x100004"):
         predict(TINY, program(far))
     with pytest.raises(PredictionError, match="entry must be a multiple of 64"):
         predict(TINY, (np.zeros(64, np.uint8), 32, 1))

@@ -358,7 +358,6 @@ def forward(states, words, k, p):
         free = streaming(s, k, p)
         for j in range(first, len(RENEWED)):
             if h.known[j] and leap(states, words, j + 1, k, p, free):
-                h.known[:] = 0
                 return
     for j in range(first, len(RENEWED)):
         if not h.known[j] or h.evaluated % RENEWED[j] == 0:

@@ -344,6 +344,12 @@ def array_event(s):
 
 
 @inner
+def remember(then, now):
+    for i in range(WORDS):
+        then[i] = now[i]
+
+
+@inner
 def forward(states, words, k, p):
     """Leaves out what can be left out after a cycle, and remembers states."""
     s = states[0]
@@ -361,6 +367,5 @@ def forward(states, words, k, p):
                 return
     for j in range(first, len(RENEWED)):
         if not h.known[j] or h.evaluated % RENEWED[j] == 0:
-            for i in range(WORDS):
-                words[j + 1, i] = words[0, i]
+            remember(words[j + 1], words[0])
             h.known[j] = 1

@@ -348,17 +348,20 @@ class Store(wiring.Component):
         m.d.sync += reserved.eq(reserved + self.slot.valid - self.writer.taken - given_back)
 
     def _report(self, m):
-        on_bus, next_one = Signal(), Signal()
+        on_bus = Signal()
+        busy, token, memory = Signal(), Signal(), Signal()
         m.d.comb += [
             on_bus.eq(self.runs_left | self.writer.busy | self.fault.valid),
-            next_one.eq(self.i_commands.valid & ~self.walking),
             self.idle.eq(~self.i_commands.valid & ~self.in_use.any() & ~on_bus),
+            self.activity.busy.eq(busy),
+            self.activity.token.eq(token),
+            self.activity.memory.eq(memory),
         ]
         with m.If(self.walking):
-            m.d.comb += [self.activity.busy.eq(self.slot.valid), self.activity.memory.eq(~self.slot.valid)]
-        with m.Elif(next_one):
-            m.d.comb += [self.activity.token.eq(~self.tokens.granted), self.activity.busy.eq(self.tokens.granted)]
+            m.d.comb += [busy.eq(self.slot.valid), memory.eq(~self.slot.valid)]
+        with m.Elif(self.i_commands.valid):
+            m.d.comb += [busy.eq(self.tokens.granted), token.eq(~self.tokens.granted)]
         with m.Elif(self.in_use.any()):
-            m.d.comb += self.activity.busy.eq(1)
+            m.d.comb += busy.eq(1)
         with m.Else():
-            m.d.comb += self.activity.memory.eq(on_bus)
+            m.d.comb += memory.eq(on_bus)

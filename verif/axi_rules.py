@@ -19,8 +19,8 @@ class AxiRules:
 
     Asserts: what is valid stays, and unchanged, until it is taken; bursts are of whole aligned bus words, at most 64,
     and cross no 4 KiB boundary; words of a write follow its address once that is shown, are as many as announced, and
-    WLAST marks the last; responses are always accepted; every word has strobes, of neighbouring bytes, and only for bytes
-    of :attr:`writable`; only :attr:`windows` are touched.
+    WLAST marks the last; responses are always accepted; every word has strobes, of neighbouring bytes, and only for
+    bytes of :attr:`writable`; only :attr:`windows` are touched.
 
     Attributes
     ----------

@@ -15,11 +15,11 @@ from hdl.csr import COUNTERS, WINDOWS, Cause
 from hdl.ipu.activity import activity_layout
 from hdl.ipu.decode import command_layout
 from hdl.ipu.fault import fault_layout
+from hdl.ipu.store import Store
 from hdl.ipu.windows import windows_layout
 from hdl.ipu.writer import Writer
 from hdl.isa import (
     QUEUES,
-    TABLE_ENTRIES,
     TABLES,
     Instruction,
     Opcode,
@@ -46,7 +46,7 @@ CONFIG = test_config()
 BUS, LANES = CONFIG.bus_bytes, CONFIG.post_lanes
 
 #: Bytes of the memory: residuals in the first half, results in the second.
-SIZE = 1 << 16
+SIZE = BUS << 13
 HALF = SIZE // 2
 
 #: Longest wait for anything, in cycles.
@@ -90,8 +90,8 @@ def run_of(channel: str, address: int, size: int) -> Run:
 
 
 def slots_of(f: Instruction) -> int:
-    """Cycles that an instruction takes in the pipeline: its blocks, and one for each row whose last block reaches beyond
-    a bus word."""
+    """Cycles that an instruction takes in the pipeline: its blocks, and one for each row whose last block reaches
+    beyond a bus word."""
     total = 0
     for address, size in rows_of(f):
         blocks = -(-f["channels"] // LANES)
@@ -474,7 +474,7 @@ async def test_rows_follow_without_a_bubble(dut):
             for aligned in (True, False):
                 if residual and not aligned:
                     continue  # the gearbox takes a cycle for some rows, but not in the same places
-                vectors = max(1, min(CONFIG.acc_vectors // 2, HALF // 2 // (4 * CONFIG.out_cols)))
+                vectors = max(1, min(CONFIG.acc_vectors // 2, 64))
                 f = bench.store(aligned=aligned, format=output, residual=residual, channels=CONFIG.out_cols,
                                 vectors=vectors // 2, vector_rows=2)
                 bench.fetches.clear()
@@ -492,25 +492,36 @@ async def test_rows_follow_without_a_bubble(dut):
 
 @cocotb.test()
 async def test_instructions_follow_within_two_cycles(dut):
-    """The next one starts while the results of the one before are in the pipeline and on the bus."""
+    """The next one starts while the results of the one before are in the pipeline and on the bus; short ones wait until
+    the last but one has left the pipeline."""
     bench = await StoreBench.start(dut)
-    dut.halt.value = 1
     count = 4
     blocks = CONFIG.out_cols // LANES
-    vectors = min(CONFIG.acc_vectors, max(1, 20 // blocks))
+    for vectors in {1, min(CONFIG.acc_vectors, -(-Store.PIPELINE // blocks))}:
+        await follow(bench, count, vectors, vectors * blocks)
+
+
+async def follow(bench: StoreBench, count: int, vectors: int, slots: int):
+    """Gives some instructions of so many vectors and slots at once, and checks when each enters the pipeline."""
+    dut = bench.dut
+    await bench.reset()
+    dut.halt.value = 1
     instructions = [bench.store(aligned=True, format=OutputFormat.INT8, residual=0, channels=CONFIG.out_cols,
-                                vectors=vectors, vector_rows=1) for _ in range(count)]
+                                vectors=vectors, vector_rows=1, acc_vector=0) for _ in range(count)]
     bench.give(instructions)
     await ClockCycles(dut.clk, 3)
     dut.halt.value = 0
     await bench.finished()
-    per = vectors * blocks
-    assert len(bench.fetches) == count * per
-    gaps = [bench.fetches[n * per] - bench.fetches[n * per - 1] for n in range(1, count)]
-    # Two at once are in the pipeline: a third waits for the first.
-    assert gaps[0] == 2
-    if per >= 8:
-        assert gaps == [2] * (count - 1), f"{gaps} cycles from the last block of one to the first of the next"
+    assert len(bench.fetches) == count * slots
+    ends = [bench.fetches[n * slots + slots - 1] for n in range(count)]
+    for n in range(1, count):
+        starts = ends[n - 1] + 1
+        if n > 1:
+            starts = max(starts, ends[n - 2] + Store.PIPELINE + 1)
+        assert bench.starts[n] == starts, f"instruction {n} started in cycle {bench.starts[n]}, not {starts}"
+        assert bench.fetches[n * slots:(n + 1) * slots] == list(range(starts + 1, starts + 1 + slots))
+    if slots >= Store.PIPELINE:
+        assert all(bench.fetches[n * slots] - ends[n - 1] == 2 for n in range(1, count))
     assert bench.starts[1] < bench.signals[0][0], "the second must start before the first is complete"
 
 

@@ -39,9 +39,9 @@ class Store(wiring.Component):
 
     A *slot* is what enters the pipeline in a cycle: a block of results, or the end of a row whose last block reaches
     beyond a bus word. Slots follow one another without a bubble, also from row to row, as long as there is room for
-    their words and their residuals are there. No more than two instructions are in the pipeline: one starts in the cycle
-    after the last slot of the one before, or :attr:`PIPELINE` + 1 cycles after that of the one before that, whichever is
-    later; its first slot enters in the next cycle.
+    their words and their residuals are there. No more than two instructions are in the pipeline: one starts in the
+    cycle after the last slot of the one before, or :attr:`PIPELINE` + 1 cycles after that of the one before that,
+    whichever is later; its first slot enters in the next cycle.
 
     An instruction gives its ``release`` tokens when its last slot has passed the table, :attr:`PIPELINE` cycles after
     that entered, and its ``signal`` tokens in the cycle after memory has answered its last write. After a fault nothing

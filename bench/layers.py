@@ -148,8 +148,8 @@ def make(config: Config, shape: Shape, rng: np.random.Generator) -> Layer:
 
 
 def exact(layer: Layer, x: np.ndarray) -> np.ndarray:
-    """What a layer must give, [..., outputs], computed tap by tap: products and sums of whole numbers in binary64, which
-    holds them exactly, and the golden model's requantisation."""
+    """What a layer must give, [..., outputs], computed tap by tap: products and sums of whole numbers in binary64,
+    which holds them exactly, and the golden model's requantisation."""
     image = x.reshape((1, *x.shape) if x.ndim == 2 else x.shape)
     window, r = layer.window, layer.requantisation
     assert r is not None

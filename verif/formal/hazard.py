@@ -161,7 +161,8 @@ class BankHazard(FormalTop):
                 Assert((closing & ~held) == 0, "a bank that a vector on its way closes is held"),
             ]
             for other_valid, other_bank, _ in items[:number]:
-                m.d.comb += Assert((closing & (other_valid << other_bank)) == 0, "nothing follows the vector that closes")
+                m.d.comb += Assert((closing & (other_valid << other_bank)) == 0,
+                                   "nothing follows the vector that closes")
             closings.append(closing)
         closed = closings[0]
         for closing in closings[1:]:

@@ -9,10 +9,13 @@ from .writer import word_layout
 
 
 class Pack(wiring.Component):
-    """``post_lanes`` results per cycle, as 32 or 8 bits each, into bus words; a row starts a new word. Bytes that are
-    not written are zero.
+    """``post_lanes`` results per cycle, as 32 or 8 bits each, into bus words, at any byte. Bytes that are not written
+    are zero.
 
-    There is no back-pressure: ``o_words`` must be ready. Latency 1 cycle.
+    Results that reach beyond the end of a word fill it and begin the next one; a row whose last results do so must be
+    ended in a later cycle, by no results at all. After the end of a row the next results start a new word.
+
+    There is no back-pressure: ``o_words`` must be ready. Latency 2 cycles, one to shift and one to merge.
 
     Members
     -------
@@ -22,9 +25,11 @@ class Pack(wiring.Component):
     results : In(ArrayLayout)
     lanes : In(post_lanes)
         Which results exist; ascending.
+    offset : In
+        Byte of the word that the first result begins with.
     row_end : In(1)
     fills : Out(1)
-        With ``valid``: these results complete a word. Combinational.
+        With ``valid``: a word is complete. Combinational.
     o_words : Out(stream)
     """
 
@@ -37,6 +42,7 @@ class Pack(wiring.Component):
             "wide": In(1),
             "results": In(data.ArrayLayout(signed(ACC_BITS), config.post_lanes)),
             "lanes": In(config.post_lanes),
+            "offset": In(clog2(config.bus_bytes)),
             "row_end": In(1),
             "fills": Out(1),
             "o_words": Out(stream.Signature(word_layout(config))),
@@ -44,29 +50,37 @@ class Pack(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-        word = Signal(word_layout(config))
-        chunk = Signal(clog2(config.bus_bytes // config.post_lanes))
-        next_word = Signal.like(word)
-
-        def placed(bits: int):
-            """Where this chunk goes in the word, and whether it is the last that fits."""
-            chunks = config.bus_bits // (bits * config.post_lanes)
-            values = Cat(Mux(lane, result[:bits], 0) for lane, result in zip(self.lanes, self.results))
-            strobes = Cat(lane.replicate(bits // 8) for lane in self.lanes)
-            where = chunk[:clog2(chunks)]
-            return ((values << where * (bits * config.post_lanes))[:config.bus_bits],
-                    (strobes << where * (bits // 8 * config.post_lanes))[:config.bus_bytes], where == chunks - 1)
-
-        (wide_data, wide_strb, wide_full), (narrow_data, narrow_strb, narrow_full) = placed(ACC_BITS), placed(8)
-        m.d.comb += [
-            next_word.data.eq(word.data | Mux(self.wide, wide_data, narrow_data)),
-            next_word.strb.eq(word.strb | Mux(self.wide, wide_strb, narrow_strb)),
-            self.fills.eq(Mux(self.wide, wide_full, narrow_full) | self.row_end),
-        ]
-        m.d.sync += self.o_words.valid.eq(self.valid & self.fills)
-        with m.If(self.valid):
-            m.d.sync += [word.eq(next_word), chunk.eq(chunk + 1)]
-            with m.If(self.fills):
-                m.d.sync += [word.eq(0), chunk.eq(0), self.o_words.payload.eq(next_word)]
+        self._merge(m, *self._shift(m))
         return m
+
+    def _shift(self, m):
+        """Stage 1: where the results belong in this word and the next."""
+        config = self.config
+        bus = config.bus_bytes
+        strb = Signal(2 * bus)
+        m.d.comb += [
+            strb.eq(Mux(self.wide, Cat(lane.replicate(ACC_BITS // 8) for lane in self.lanes), self.lanes)
+                    << self.offset),
+            self.fills.eq(strb[bus - 1] | self.row_end),
+        ]
+        existing = [Mux(lane, result, 0) for lane, result in zip(self.lanes, self.results)]
+        narrow = Cat(result[:8] for result in existing)
+        shifted = Signal(data.ArrayLayout(word_layout(config), 2), reset_less=True)
+        given, complete = Signal(), Signal()
+        m.d.sync += [
+            Cat(word.data for word in shifted).eq(Mux(self.wide, Cat(existing), narrow) << (self.offset << 3)),
+            Cat(word.strb for word in shifted).eq(strb),
+            given.eq(self.valid),
+            complete.eq(self.fills),
+        ]
+        return shifted, given, complete
+
+    def _merge(self, m, shifted, given, complete):
+        """Stage 2: into the word that has begun."""
+        begun, merged = Signal(word_layout(self.config)), Signal(word_layout(self.config))
+        m.d.comb += merged.eq(begun.as_value() | shifted[0].as_value())
+        m.d.sync += self.o_words.valid.eq(given & complete)
+        with m.If(given):
+            m.d.sync += begun.eq(merged)
+            with m.If(complete):
+                m.d.sync += [begun.eq(shifted[1]), self.o_words.payload.eq(merged)]

@@ -1,14 +1,14 @@
-"""The store queue: accumulators to memory, requantised or as they are."""
+"""The store queue: accumulators to memory, requantised or as they are; and the counters."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi import axi4
 from ..config import ACC_BITS, Config, clog2
-from ..csr import Cause
-from ..isa import Opcode, OutputFormat, Queue, parameter_entries
+from ..csr import COUNTERS, Cause
+from ..isa import QUEUES, TABLES, Opcode, OutputFormat, Queue, parameter_entries
 from ..layouts import parameter_layout
 from ..verilog import once
 from .activity import activity_layout
@@ -16,25 +16,53 @@ from .decode import command_layout, fields_of
 from .fault import fault_layout, raise_fault
 from .pack import Pack
 from .requantise import Requantise
+from .residual import Residual
 from .tokens import token_signature
+from .vector_walk import VectorWalk
 from .windows import DMA_ADDR_BITS, windows_layout
-from .writer import Writer, word_layout
+from .writer import Writer
+
+#: Words of 32 bits that STORE_COUNTERS writes.
+COUNTER_WORDS = 64 * len(COUNTERS) // ACC_BITS
+
+
+def settings_layout() -> data.StructLayout:
+    """What the pipeline needs of an instruction; ``residual_multiplier`` is zero without a residual."""
+    return data.StructLayout({
+        "wide": 1, "counters": 1, "table": clog2(TABLES + 1), "zero_point": signed(16), "low": signed(16),
+        "high": signed(16), "residual_signed": 1, "residual_zero_point": 8, "residual_multiplier": 32,
+        "release": len(QUEUES)})
 
 
 class Store(wiring.Component):
-    """Executes STORE instructions: ``post_lanes`` results per cycle, one run of bus words per vector.
+    """Executes STORE and STORE_COUNTERS: ``post_lanes`` results per cycle, one run of bus words per vector.
 
-    An instruction is complete when memory has answered all its writes.
+    A *slot* is what enters the pipeline in a cycle: a block of results, or the end of a row whose last block reaches
+    beyond a bus word. Slots follow one another without a bubble, also from row to row, as long as there is room for
+    their words and their residuals are there. No more than two instructions are in the pipeline: one starts in the
+    cycle after the last slot of the one before, or :attr:`PIPELINE` + 1 cycles after that of the one before that,
+    whichever is later; its first slot enters in the next cycle.
+
+    An instruction gives its ``release`` tokens when its last slot has passed the table, :attr:`PIPELINE` cycles after
+    that entered, and its ``signal`` tokens in the cycle after memory has answered its last write. After a fault nothing
+    new begins on the bus, and what is not yet written is not signalled.
 
     Members
     -------
     windows, halt : In, aw, w : Out(stream), b : In(stream), fault : Out(fault_layout)
         As in :class:`~hdl.ipu.writer.Writer`.
+    ar : Out(stream), r : In(stream)
+        Of residuals, as in :class:`~hdl.ipu.reader.Reader`.
     i_commands : In(stream), tokens : Out(token_signature)
+        A command is taken when it starts.
     post_fetch : Out(1), post_vector, post_block : Out, post_values : In(ArrayLayout)
         Accumulators, as in :class:`~hdl.cim.array.Array`.
     parameter_block : Out, parameters : In(ArrayLayout)
         Parameter memory, read with ``post_fetch``.
+    table_read, table_select : Out(1), table_indices : Out(ArrayLayout), table_values : In(ArrayLayout)
+        Tables, as in :class:`~hdl.ipu.table_memory.TableMemory`.
+    counters : In(ArrayLayout)
+        What STORE_COUNTERS writes, taken in the cycle in which it starts.
     activity : Out(activity_layout), idle : Out(1)
     """
 
@@ -42,26 +70,37 @@ class Store(wiring.Component):
     aw: stream.Interface
     w: stream.Interface
     b: stream.Interface
+    ar: stream.Interface
+    r: stream.Interface
 
-    #: Bus words between post-processing and the bus; more than the pipeline holds.
-    FIFO_WORDS = 32
+    #: Cycles from a slot to its results: one to fetch, to requantise, and to look up in the table.
+    PIPELINE = 1 + Requantise.LATENCY + 1
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, *, channel: int):
         self.config = config
+        self.channel = channel
+        lanes = config.post_lanes
         super().__init__({
             "windows": In(windows_layout()),
             "halt": In(1),
             "aw": Out(stream.Signature(axi4.address_layout())),
             "w": Out(stream.Signature(axi4.write_layout(config))),
             "b": In(stream.Signature(axi4.response_layout())),
+            "ar": Out(stream.Signature(axi4.address_layout())),
+            "r": In(stream.Signature(axi4.read_layout(config))),
             "i_commands": In(stream.Signature(command_layout(Queue.STORE))),
             "tokens": Out(token_signature()),
             "post_fetch": Out(1),
             "post_vector": Out(clog2(config.acc_vectors)),
-            "post_block": Out(clog2(config.out_cols // config.post_lanes)),
-            "post_values": In(data.ArrayLayout(signed(ACC_BITS), config.post_lanes)),
-            "parameter_block": Out(clog2(parameter_entries(config) // config.post_lanes)),
-            "parameters": In(data.ArrayLayout(parameter_layout(), config.post_lanes)),
+            "post_block": Out(clog2(config.out_cols // lanes)),
+            "post_values": In(data.ArrayLayout(signed(ACC_BITS), lanes)),
+            "parameter_block": Out(clog2(parameter_entries(config) // lanes)),
+            "parameters": In(data.ArrayLayout(parameter_layout(), lanes)),
+            "table_read": Out(1),
+            "table_select": Out(clog2(TABLES)),
+            "table_indices": Out(data.ArrayLayout(8, lanes)),
+            "table_values": In(data.ArrayLayout(8, lanes)),
+            "counters": In(data.ArrayLayout(64, len(COUNTERS))),
             "activity": Out(activity_layout()),
             "idle": Out(1),
             "fault": Out(fault_layout()),
@@ -69,132 +108,261 @@ class Store(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.writer = writer = Writer(self.config)
-        for name in ("aw", "w", "b"):
-            connect(m, outer=flipped(getattr(self, name)), writer=getattr(writer, name))
-        m.d.comb += [writer.windows.eq(self.windows), writer.halt.eq(self.halt)]
-        with m.If(writer.fault.valid):
-            raise_fault(m, self.fault, writer.fault.cause, writer.fault.address)
-        store = fields_of(self.i_commands.payload, Opcode.STORE)
-        self._control(m, writer, store)
-        self._process(m, platform, store)
-        self._write(m, writer)
+        config = self.config
+        m.submodules.writer = self.writer = writer = Writer(config)
+        m.submodules.residual = self.residual = residual = Residual(config, channel=self.channel)
+        m.submodules.walk = self.walk = VectorWalk()
+        m.submodules.pack = self.pack = Pack(config)
+        for part, names in ((writer, ("aw", "w", "b")), (residual, ("ar", "r"))):
+            for name in names:
+                connect(m, outer=flipped(getattr(self, name)), inner=getattr(part, name))
+            m.d.comb += [part.windows.eq(self.windows), part.halt.eq(self.halt | self.fault.valid)]
+            with m.If(part.fault.valid):
+                raise_fault(m, self.fault, part.fault.cause, part.fault.address)
+        self._start(m)
+        self._walk(m)
+        self._run(m)
+        self._process(m, platform)
+        self._reserve(m)
+        self._report(m)
         return m
 
-    def _control(self, m, writer, store):
-        """Walks vectors and blocks of an instruction."""
-        config = self.config
-        self.room = Signal()
-        self.block_valid = Signal()
-        self.row_end = Signal()
-        vectors, channels = Signal(16), Signal(16)
-        address = Signal(DMA_ADDR_BITS)
-        drained = Signal()
-        row_bytes = Mux(store.format == OutputFormat.INT32, store.channels << 2, store.channels)
+    def _start(self, m):
+        """Takes an instruction over when the walk of the one before has ended and the pipeline has left the one before
+        that."""
+        command = self.i_commands.payload
+        store = fields_of(command, Opcode.STORE)
+        counters = Signal()
+        self.walking = Signal()
+        self.start = Signal()
+        self.wide, self.with_residual = Signal(), Signal()
+        self.channels = Signal(range(max(self.config.out_cols, COUNTER_WORDS) + 1))
+        self.channel_block = Signal.like(self.parameter_block)
+        self.signal = Signal(len(QUEUES))
+        self.context = Signal()  # of the instruction that is walked; the next one has the other
+        self.in_use = Signal(2)
+        self.settings = [Signal(settings_layout(), name=f"settings_{context}") for context in range(2)]
         m.d.comb += [
-            self.tokens.wait.eq(self.i_commands.payload.wait),
-            self.row_end.eq(channels <= config.post_lanes),
-            writer.i_runs.payload.address.eq(address),
-            writer.i_runs.payload.beats.eq((row_bytes + config.bus_bytes - 1) >> clog2(config.bus_bytes)),
-            self.post_fetch.eq(self.block_valid),
-            drained.eq(~writer.busy & ~writer.fault.valid),
+            counters.eq(command.opcode == Opcode.STORE_COUNTERS),  # its fields read as a STORE of nothing
+            self.tokens.wait.eq(command.wait),
+            self.start.eq(self.i_commands.valid & self.tokens.granted & ~self.halt & ~self.walking
+                          & ~self.in_use.bit_select(~self.context, 1) & self.residual.i_residuals.ready),
+            self.tokens.take.eq(self.start),
+            self.i_commands.ready.eq(self.start),
+            self.walk.start.eq(self.start),
+            self.walk.i_address.eq(store.address),
+            self.walk.i_stride.eq(store.stride),
+            self.walk.i_row_stride.eq(store.row_stride),
+            self.walk.i_vectors.eq(Mux(counters, 1, store.vectors)),
+            self.walk.i_vector_rows.eq(Mux(counters, 1, store.vector_rows)),
+            self.residual.i_residuals.valid.eq(self.start & (store.residual != 0)),
+            self.residual.i_residuals.payload.address.eq(store.residual_address),
+            self.residual.i_residuals.payload.stride.eq(store.residual_stride),
+            self.residual.i_residuals.payload.row_stride.eq(store.residual_row_stride),
+            self.residual.i_residuals.payload.vectors.eq(store.vectors),
+            self.residual.i_residuals.payload.vector_rows.eq(store.vector_rows),
+            self.residual.i_residuals.payload.channels.eq(store.channels),
         ]
-        self.channels_left = channels
-        busy, token, memory = Signal(), Signal(), Signal()
-        m.d.comb += [self.activity.busy.eq(busy), self.activity.token.eq(token), self.activity.memory.eq(memory)]
-        with m.FSM():
-            with m.State("WAIT"):
-                m.d.comb += [
-                    self.idle.eq(~self.i_commands.valid),
-                    token.eq(self.i_commands.valid & ~self.tokens.granted),
-                    busy.eq(self.i_commands.valid & self.tokens.granted),
+        with m.If(self.start):
+            m.d.sync += [
+                self.context.eq(~self.context),
+                self.wide.eq(store.format == OutputFormat.INT32),
+                self.with_residual.eq(store.residual != 0),
+                self.channels.eq(Mux(counters, COUNTER_WORDS, store.channels)),
+                self.channel_block.eq(store.channel >> clog2(self.config.post_lanes)),
+                self.signal.eq(command.signal),
+            ]
+        for context, settings in enumerate(self.settings):
+            with m.If(self.start & (self.context != context)):
+                m.d.sync += [
+                    settings.wide.eq(store.format == OutputFormat.INT32),
+                    settings.counters.eq(counters),
+                    settings.residual_signed.eq(store.residual == OutputFormat.INT8),
+                    settings.residual_multiplier.eq(Mux(store.residual != 0, store.residual_multiplier, 0)),
+                    *(settings[name].eq(store[name])
+                      for name in ("table", "zero_point", "low", "high", "residual_zero_point", "release")),
                 ]
-                m.d.sync += [vectors.eq(store.vectors), address.eq(store.address),
-                             self.post_vector.eq(store.acc_vector)]
-                with m.If(self.i_commands.valid & self.tokens.granted & ~self.halt):
-                    m.d.comb += self.tokens.take.eq(1)
-                    m.next = "RUN"
-            with m.State("RUN"):
-                m.d.comb += [writer.i_runs.valid.eq(1), busy.eq(writer.i_runs.ready),
-                             memory.eq(~writer.i_runs.ready)]
-                m.d.sync += [channels.eq(store.channels), self.post_block.eq(0),
-                             self.parameter_block.eq(store.channel >> clog2(config.post_lanes))]
-                with m.If(writer.i_runs.ready):
-                    m.d.sync += address.eq(address + store.stride)
-                    m.next = "ROW"
-            with m.State("ROW"):
-                m.d.comb += [self.block_valid.eq(self.room), busy.eq(self.room),
-                             memory.eq(~self.room)]
-                with m.If(self.room):
-                    m.d.sync += [channels.eq(channels - config.post_lanes), self.post_block.eq(self.post_block + 1),
-                                 self.parameter_block.eq(self.parameter_block + 1)]
-                    with m.If(self.row_end):
-                        m.d.sync += [vectors.eq(vectors - 1), self.post_vector.eq(self.post_vector + 1)]
-                        m.next = "RUN"
-                        with m.If(vectors == 1):
-                            m.next = "DRAIN"
-            with m.State("DRAIN"):
-                m.d.comb += [busy.eq(drained), memory.eq(~drained)]
-                with m.If(drained):
-                    m.d.comb += [self.i_commands.ready.eq(1),
-                                 self.tokens.signal.eq(self.i_commands.payload.signal)]
-                    m.next = "WAIT"
 
-    def _process(self, m, platform, store):
-        """Values one cycle after the fetch, results :attr:`Requantise.LATENCY` cycles later; int32 waits as long."""
+    def _walk(self, m):
+        """Walks the slots of an instruction."""
         config = self.config
-        tag = Signal(data.StructLayout({"valid": 1, "row_end": 1, "lanes": config.post_lanes}))
+        bus, lanes = config.bus_bytes, config.post_lanes
+        store = fields_of(self.i_commands.payload, Opcode.STORE)
+        self.room = Signal()
+        self.slot = slot = Signal(data.StructLayout({
+            "valid": 1, "context": 1, "lanes": lanes, "offset": clog2(bus), "row_end": 1, "last": 1}))
+        self.row_start = Signal(init=1)
+        ending = Signal()  # the row's results are through, their last word is not
+        offset = Signal(clog2(bus))
+        left = Signal.like(self.channels)
+        channels_left = Signal.like(left)
+        last_block, straddles = Signal(), Signal()
+        end = Signal(range(bus + 4 * lanes))  # of a row, in its last block
         m.d.comb += [
-            tag.valid.eq(self.block_valid),
-            tag.row_end.eq(self.row_end),
-            *(tag.lanes[lane].eq(self.channels_left > lane) for lane in range(config.post_lanes)),
+            channels_left.eq(Mux(self.row_start, self.channels, left)),
+            last_block.eq(channels_left <= lanes),
+            end.eq(slot.offset + Mux(self.wide, channels_left << 2, channels_left)),
+            straddles.eq(end > bus),
+            slot.valid.eq(self.walking & self.room
+                          & (~self.with_residual | ending | self.residual.o_blocks.valid)),
+            slot.context.eq(self.context),
+            slot.offset.eq(Mux(self.row_start, self.walk.address, offset)),
+            slot.row_end.eq(ending | last_block & ~straddles),
+            slot.last.eq(slot.row_end & self.walk.last),
+            *(slot.lanes[lane].eq(~ending & (channels_left > lane)) for lane in range(lanes)),
+            self.residual.o_blocks.ready.eq(slot.valid & self.with_residual & ~ending),
+            self.walk.step.eq(slot.valid & slot.row_end),
+            self.post_fetch.eq(slot.valid & ~ending),
         ]
-        tags = [tag]
-        values = [self.post_values]
-        block = self.parameter_block
+        with m.If(slot.valid):
+            m.d.sync += [
+                self.row_start.eq(slot.row_end),
+                ending.eq(~slot.row_end & last_block),
+                left.eq(channels_left - lanes),
+                offset.eq(slot.offset + Mux(self.wide, 4 * lanes, lanes)),
+                self.post_block.eq(self.post_block + 1),
+                self.parameter_block.eq(self.parameter_block + 1),
+            ]
+            with m.If(slot.row_end):
+                m.d.sync += [self.post_vector.eq(self.post_vector + 1), self.post_block.eq(0),
+                             self.parameter_block.eq(self.channel_block)]
+            with m.If(slot.last):
+                m.d.sync += self.walking.eq(0)
+        with m.If(self.start):
+            m.d.sync += [self.walking.eq(1), self.post_vector.eq(store.acc_vector), self.post_block.eq(0),
+                         self.parameter_block.eq(store.channel >> clog2(lanes))]
+
+    def _run(self, m):
+        """A run per row, at the row's first slot. Each row that is not yet with the writer has a word reserved, save
+        perhaps the one that is walked, whose run came when it had: there is always room for a run."""
+        bus = self.config.bus_bytes
+        beat_bits = clog2(max(4 * self.config.out_cols, 4 * COUNTER_WORDS) // bus + 3)
+        layout = data.StructLayout({"address": DMA_ADDR_BITS, "beats": beat_bits, "signal": len(QUEUES)})
+        m.submodules.runs = runs = SyncFIFO(width=layout.size, depth=Writer.WORDS)
+        asked, run = data.View(layout, runs.w_data), data.View(layout, runs.r_data)
+        first_byte = self.walk.address[:clog2(bus)]
+        row_bytes = Mux(self.wide, self.channels << 2, self.channels)
+        m.d.comb += [
+            runs.w_en.eq(self.slot.valid & self.row_start),
+            asked.address.eq(self.walk.address - first_byte),
+            asked.beats.eq((first_byte + row_bytes + bus - 1) >> clog2(bus)),
+            asked.signal.eq(Mux(self.walk.last, self.signal, 0)),
+            self.writer.i_runs.valid.eq(runs.r_rdy),
+            self.writer.i_runs.payload.address.eq(run.address),
+            self.writer.i_runs.payload.beats.eq(run.beats),
+            self.writer.i_runs.payload.signal.eq(run.signal),
+            runs.r_en.eq(self.writer.i_runs.ready),
+            self.tokens.signal.eq(self.writer.signal),
+        ]
+        self.runs_left = runs.r_rdy
+
+    def _process(self, m, platform):
+        """The pipeline: slots, and beside them values, results, and what the table makes of them."""
+        config = self.config
+        slots = [self.slot]
+        for cycle in range(self.PIPELINE):
+            later = Signal.like(self.slot, name=f"slot_{cycle + 1}")
+            m.d.sync += later.eq(slots[-1])
+            slots.append(later)
+        fetched, limits = self._settings(m, slots[1], "fetched"), self._settings(m, slots[Requantise.LATENCY], "limits")
+        values = [self._values(m, fetched)]
         for cycle in range(Requantise.LATENCY + 1):
-            later = Signal.like(tag, name=f"tag_{cycle + 1}")
-            m.d.sync += later.eq(tags[-1])
-            tags.append(later)
-        for cycle in range(Requantise.LATENCY):
-            later_values = Signal.like(self.post_values, name=f"values_{cycle + 1}", reset_less=True)
+            later_values = Signal.like(values[0], name=f"values_{cycle + 1}", reset_less=True)
             m.d.sync += later_values.eq(values[-1])
             values.append(later_values)
-        fetched_block = Signal.like(block)
-        m.d.sync += fetched_block.eq(block)
+        residuals = Signal(data.ArrayLayout(8, config.post_lanes), reset_less=True)
+        block = Signal.like(self.parameter_block)
+        m.d.sync += [residuals.eq(self.residual.o_blocks.payload), block.eq(self.parameter_block)]
 
-        m.submodules.pack = self.pack = pack = Pack(config)
-        wide = store.format == OutputFormat.INT32
-        m.d.comb += [pack.valid.eq(tags[-1].valid), pack.row_end.eq(tags[-1].row_end), pack.lanes.eq(tags[-1].lanes),
-                     pack.wide.eq(wide)]
+        results = Signal(data.ArrayLayout(8, config.post_lanes))
         for lane in reversed(range(config.post_lanes)):  # of several faults, that of the lowest lane is reported
             requantise = Requantise()
             m.submodules[f"requantise_{lane}"] = once(requantise, platform)
             m.d.comb += [
                 requantise.acc.eq(self.post_values[lane]),
                 requantise.parameters.eq(self.parameters[lane]),
-                requantise.zero_point.eq(store.zero_point),
-                requantise.low.eq(store.low),
-                requantise.high.eq(store.high),
-                pack.results[lane].eq(Mux(wide, values[-1][lane], requantise.result)),
+                requantise.residual.eq(residuals[lane]),
+                *(getattr(requantise, name).eq(fetched[name])
+                  for name in ("residual_signed", "residual_zero_point", "residual_multiplier")),
+                *(getattr(requantise, name).eq(limits[name])
+                  for name in ("zero_point", "low", "high")),
+                results[lane].eq(requantise.result),
             ]
-            with m.If(tags[1].valid & tags[1].lanes[lane] & ~wide & requantise.bad):
-                raise_fault(m, self.fault, Cause.BAD_MULTIPLIER, (fetched_block << clog2(config.post_lanes)) + lane)
+            with m.If(slots[1].valid & slots[1].lanes[lane] & ~fetched.wide & requantise.bad):
+                raise_fault(m, self.fault, Cause.BAD_MULTIPLIER, (block << clog2(config.post_lanes)) + lane)
+        self._pack(m, slots[-2], slots[-1], results, values[-1])
 
-    def _write(self, m, writer):
-        """Words on their way to the bus; a block is processed only if there is room for the word that it may fill."""
+    def _settings(self, m, slot, name: str):
+        """Those of the instruction that a slot belongs to."""
+        settings = Signal(settings_layout(), name=f"settings_{name}")
+        m.d.comb += settings.eq(Mux(slot.context, self.settings[1].as_value(), self.settings[0].as_value()))
+        return settings
+
+    def _values(self, m, settings):
+        """Accumulators, or the next words of the counters."""
         config = self.config
-        m.submodules.fifo = fifo = SyncFIFOBuffered(width=word_layout(config).size, depth=self.FIFO_WORDS)
-        reserved = Signal(range(self.FIFO_WORDS + 1))
-        used = fifo.r_rdy & fifo.r_en
+        words = -(-COUNTER_WORDS // config.post_lanes) * config.post_lanes
+        snapshot = Signal(words * ACC_BITS)
+        counted = Signal.like(self.post_values)
+        values = Signal.like(self.post_values)
+        with m.If(self.start & (self.i_commands.payload.opcode == Opcode.STORE_COUNTERS)):
+            m.d.sync += snapshot.eq(self.counters)
+        with m.Elif(self.slot.valid):
+            m.d.sync += [counted.eq(snapshot), snapshot.eq(snapshot >> len(counted.as_value()))]
+        m.d.comb += values.eq(Mux(settings.counters, counted.as_value(), self.post_values.as_value()))
+        return values
+
+    def _pack(self, m, looked_up, passed, results, values):
+        """Looks results up, and packs them; with its last slot an instruction has left the pipeline."""
+        lookup, packed = self._settings(m, looked_up, "lookup"), self._settings(m, passed, "packed")
+        kept = Signal.like(results, reset_less=True)
+        m.d.sync += kept.eq(results)
         m.d.comb += [
-            fifo.w_en.eq(self.pack.o_words.valid),
-            fifo.w_data.eq(self.pack.o_words.payload),
-            writer.i_words.valid.eq(fifo.r_rdy),
-            writer.i_words.payload.eq(fifo.r_data),
-            fifo.r_en.eq(writer.i_words.ready),
-            self.room.eq(reserved != self.FIFO_WORDS),
+            self.table_read.eq(looked_up.valid & (lookup.table != 0)),
+            self.table_select.eq(lookup.table == 2),
+            self.table_indices.eq(results),
+            self.pack.valid.eq(passed.valid),
+            self.pack.wide.eq(packed.wide),
+            self.pack.lanes.eq(passed.lanes),
+            self.pack.offset.eq(passed.offset),
+            self.pack.row_end.eq(passed.row_end),
+            self.writer.i_words.valid.eq(self.pack.o_words.valid),
+            self.writer.i_words.payload.eq(self.pack.o_words.payload),
         ]
-        # A block reserves a word when it starts and gives it back if its word was not full yet.
+        for lane, (value, looked, result) in enumerate(zip(values, self.table_values, kept)):
+            m.d.comb += self.pack.results[lane].eq(
+                Mux(packed.wide, value, Mux(packed.table != 0, looked, result)))
+        done = passed.valid & passed.last
+        m.d.comb += self.tokens.release.eq(Mux(done, packed.release, 0))
+        for context in range(2):
+            with m.If(self.start & (self.context != context)):
+                m.d.sync += self.in_use[context].eq(1)
+            with m.Elif(done & (passed.context == context)):
+                m.d.sync += self.in_use[context].eq(0)
+
+    def _reserve(self, m):
+        """A slot enters only if the writer has room for the word that it may complete: it reserves a word, and gives it
+        back if it completed none."""
+        reserved = Signal(range(Writer.WORDS + 1))
+        m.d.comb += self.room.eq(reserved != Writer.WORDS)
         given_back = self.pack.valid & ~self.pack.fills
-        m.d.sync += reserved.eq(reserved + self.block_valid - used - given_back)
+        m.d.sync += reserved.eq(reserved + self.slot.valid - self.writer.taken - given_back)
+
+    def _report(self, m):
+        on_bus = Signal()
+        busy, token, memory = Signal(), Signal(), Signal()
+        m.d.comb += [
+            on_bus.eq(self.runs_left | self.writer.busy | self.fault.valid),
+            self.idle.eq(~self.i_commands.valid & ~self.in_use.any() & ~on_bus),
+            self.activity.busy.eq(busy),
+            self.activity.token.eq(token),
+            self.activity.memory.eq(memory),
+        ]
+        with m.If(self.walking):
+            m.d.comb += [busy.eq(self.slot.valid), memory.eq(~self.slot.valid)]
+        with m.Elif(self.i_commands.valid):
+            m.d.comb += [busy.eq(self.tokens.granted), token.eq(~self.tokens.granted)]
+        with m.Elif(self.in_use.any()):
+            m.d.comb += busy.eq(1)
+        with m.Else():
+            m.d.comb += memory.eq(on_bus)

@@ -16,13 +16,15 @@ def token_signature() -> wiring.Signature:
     """How a queue asks for tokens and gives them, as seen from the queue.
 
     ``wait`` names the queues to take one token each from; ``granted`` rises combinationally if all are there; ``take``
-    takes them. ``signal`` gives one token to each queue named, in that cycle. ``granted`` does not depend on ``take``.
+    takes them. ``signal`` and ``release`` give one token each to each queue named, in that cycle. ``granted`` does not
+    depend on ``take``.
     """
     return wiring.Signature({
         "wait": Out(len(QUEUES)),
         "take": Out(1),
         "granted": In(1),
         "signal": Out(len(QUEUES)),
+        "release": Out(len(QUEUES)),
     })
 
 
@@ -49,13 +51,11 @@ class Tokens(wiring.Component):
             available = []
             for source, giver in enumerate(self.queues):
                 count = Signal(COUNTER_BITS, name=f"tokens_{source}_to_{to}")
-                given, taken = giver.signal[to], taker.take & taker.wait[source]
+                total = Signal(COUNTER_BITS + 1, name=f"total_{source}_to_{to}")
                 available.append((count != 0) | ~taker.wait[source])
-                with m.If(given & ~taken):
-                    m.d.sync += count.eq(count + 1)
-                    with m.If(count.all()):
-                        raise_fault(m, self.fault, Cause.TOKEN_OVERFLOW, 8 * source + to)
-                with m.Elif(taken & ~given):
-                    m.d.sync += count.eq(count - 1)
+                m.d.comb += total.eq(count + giver.signal[to] + giver.release[to] - (taker.take & taker.wait[source]))
+                m.d.sync += count.eq(total)
+                with m.If(total[COUNTER_BITS]):
+                    raise_fault(m, self.fault, Cause.TOKEN_OVERFLOW, 8 * source + to)
             m.d.comb += taker.granted.eq(Cat(available).all())
         return m

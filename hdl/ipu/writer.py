@@ -1,13 +1,14 @@
 """The DMA write channel."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
+from amaranth.lib.wiring import In, Out
 
 from ..axi import axi4
-from ..config import MAX_BURST_BEATS, Config, clog2
+from ..config import Config, clog2
 from ..csr import Cause
+from ..isa import QUEUES
 from .burst import BurstSplitter, run_layout
 from .fault import fault_layout, raise_fault
 from .windows import DMA_ADDR_BITS, windows_layout
@@ -18,20 +19,35 @@ def word_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({"data": config.bus_bits, "strb": config.bus_bytes})
 
 
+def write_run_layout() -> data.StructLayout:
+    """A run of bus words, and the queues to give a token to when all of it is written and answered."""
+    return data.StructLayout({**run_layout().members, "signal": len(QUEUES)})
+
+
+def answer_layout() -> data.StructLayout:
+    """What the response of a burst is about: its address, and what it signals if it is good."""
+    return data.StructLayout({"address": DMA_ADDR_BITS, "signal": len(QUEUES)})
+
+
 class Writer(wiring.Component):
     """Writes runs of bus words that come in order on ``i_words``.
 
-    A burst's words follow as soon as its address is shown, whether that has been taken or not; up to
-    :attr:`OUTSTANDING` bursts await their response. A window violation and an error response raise ``fault``. While
-    ``halt`` is high no new burst begins, but words of those that have begun must go on coming.
+    A burst has up to :attr:`MAX_BEATS` words and begins when all of them have come, into a FIFO of :attr:`WORDS` words;
+    they follow as soon as its address is shown, whether that has been taken or not. Up to :attr:`OUTSTANDING` bursts
+    await their response. A window violation and an error response raise ``fault``; no burst begins and no run is
+    signalled after that. While ``halt`` is high no new burst begins.
 
     Members
     -------
     windows : In(ArrayLayout), halt : In(1)
     i_runs : In(stream), i_words : In(stream)
     aw, w : Out(stream), b : In(stream)
+    taken : Out(1)
+        A word leaves the FIFO.
+    signal : Out
+        Of a run, for one cycle: the one after its last response.
     busy : Out(1)
-        A run is not yet completely written and answered.
+        A run is not yet completely written, answered and signalled.
     fault : Out(fault_layout)
     """
 
@@ -41,35 +57,75 @@ class Writer(wiring.Component):
     w: stream.Interface
     b: stream.Interface
 
-    OUTSTANDING = 4
+    OUTSTANDING = 16
+    MAX_BEATS = 32
+    WORDS = 64
 
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
             "windows": In(windows_layout()),
             "halt": In(1),
-            "i_runs": In(stream.Signature(run_layout())),
+            "i_runs": In(stream.Signature(write_run_layout())),
             "i_words": In(stream.Signature(word_layout(config))),
             "aw": Out(stream.Signature(axi4.address_layout())),
             "w": Out(stream.Signature(axi4.write_layout(config))),
             "b": In(stream.Signature(axi4.response_layout())),
+            "taken": Out(1),
+            "signal": Out(len(QUEUES)),
             "busy": Out(1),
             "fault": Out(fault_layout()),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m.submodules.splitter = splitter = BurstSplitter(self.config, permission="write", max_beats=MAX_BURST_BEATS)
-        connect(m, runs=flipped(self.i_runs), splitter=splitter.i_runs)
-        m.d.comb += splitter.windows.eq(self.windows)
-        bursts = splitter.o_bursts
-        m.submodules.lengths = lengths = SyncFIFO(width=len(bursts.payload.beats), depth=self.OUTSTANDING)
-        m.submodules.addresses = addresses = SyncFIFO(width=DMA_ADDR_BITS, depth=self.OUTSTANDING)
+        bursts, signal = self._split(m)
+        begin = Signal()
+        words, enough = self._buffer(m, bursts, begin)
+        lengths, answers = self._request(m, bursts, signal, begin, enough)
+        self._send(m, words, lengths)
+        self._complete(m, answers)
+        return m
 
-        waiting, begin, asked = Signal(), Signal(), Signal()
+    def _split(self, m):
+        """Bursts, and what the run of the burst signals."""
+        m.submodules.splitter = self.splitter = splitter = BurstSplitter(
+            self.config, permission="write", max_beats=self.MAX_BEATS)
+        signal = Signal(len(QUEUES))
+        m.d.comb += [
+            splitter.windows.eq(self.windows),
+            splitter.i_runs.valid.eq(self.i_runs.valid),
+            splitter.i_runs.payload.address.eq(self.i_runs.payload.address),
+            splitter.i_runs.payload.beats.eq(self.i_runs.payload.beats),
+            self.i_runs.ready.eq(splitter.i_runs.ready),
+        ]
+        with m.If(self.i_runs.valid & self.i_runs.ready):
+            m.d.sync += signal.eq(self.i_runs.payload.signal)
+        with m.If(splitter.refused):
+            raise_fault(m, self.fault, Cause.WRITE_WINDOW, splitter.refused_address)
+        return splitter.o_bursts, signal
+
+    def _buffer(self, m, bursts, begin):
+        """The words that have come, and whether those that belong to no burst yet are enough for the next one."""
+        m.submodules.words = words = SyncFIFOBuffered(width=word_layout(self.config).size, depth=self.WORDS)
+        unclaimed = Signal(range(self.WORDS + 1))
+        m.d.comb += [
+            words.w_en.eq(self.i_words.valid),
+            words.w_data.eq(self.i_words.payload),
+            self.i_words.ready.eq(words.w_rdy),
+            self.taken.eq(words.r_rdy & words.r_en),
+        ]
+        m.d.sync += unclaimed.eq(unclaimed + (words.w_en & words.w_rdy) - Mux(begin, bursts.payload.beats, 0))
+        return words, unclaimed >= bursts.payload.beats
+
+    def _request(self, m, bursts, signal, begin, enough):
+        m.submodules.lengths = lengths = SyncFIFO(width=len(bursts.payload.beats), depth=self.OUTSTANDING)
+        m.submodules.answers = answers = SyncFIFO(width=answer_layout().size, depth=self.OUTSTANDING)
+        answer = data.View(answer_layout(), answers.w_data)
+        waiting, asked = Signal(), Signal()
         show = waiting | begin
         m.d.comb += [
-            begin.eq(bursts.valid & ~waiting & ~self.halt & ~self.fault.valid & lengths.w_rdy & addresses.w_rdy),
+            begin.eq(bursts.valid & enough & ~waiting & ~self.halt & ~self.fault.valid & lengths.w_rdy & answers.w_rdy),
             self.aw.valid.eq(show),
             self.aw.payload.addr.eq(bursts.payload.address),
             self.aw.payload.len.eq(bursts.payload.beats - 1),
@@ -77,18 +133,21 @@ class Writer(wiring.Component):
             bursts.ready.eq(asked),
             lengths.w_en.eq(begin),
             lengths.w_data.eq(bursts.payload.beats),
-            addresses.w_en.eq(begin),
-            addresses.w_data.eq(bursts.payload.address),
-            self.busy.eq(~splitter.idle | addresses.r_rdy),
+            answers.w_en.eq(begin),
+            answer.address.eq(bursts.payload.address),
+            answer.signal.eq(Mux(bursts.payload.last, signal, 0)),
         ]
         m.d.sync += waiting.eq(show & ~self.aw.ready)
+        return lengths, answers
 
-        beat = Signal(clog2(MAX_BURST_BEATS))
+    def _send(self, m, words, lengths):
+        beat = Signal(clog2(self.MAX_BEATS))
+        word = data.View(word_layout(self.config), words.r_data)
         m.d.comb += [
-            self.w.valid.eq(self.i_words.valid & lengths.r_rdy),
-            self.i_words.ready.eq(self.w.ready & lengths.r_rdy),
-            self.w.payload.data.eq(self.i_words.payload.data),
-            self.w.payload.strb.eq(self.i_words.payload.strb),
+            self.w.valid.eq(words.r_rdy & lengths.r_rdy),
+            words.r_en.eq(self.w.ready & lengths.r_rdy),
+            self.w.payload.data.eq(word.data),
+            self.w.payload.strb.eq(word.strb),
             self.w.payload.last.eq(beat == lengths.r_data - 1),
             lengths.r_en.eq(self.w.valid & self.w.ready & self.w.payload.last),
         ]
@@ -97,9 +156,16 @@ class Writer(wiring.Component):
             with m.If(self.w.payload.last):
                 m.d.sync += beat.eq(0)
 
-        m.d.comb += [self.b.ready.eq(1), addresses.r_en.eq(self.b.valid)]
-        with m.If(self.b.valid & (self.b.payload.resp != axi4.OKAY)):
-            raise_fault(m, self.fault, Cause.WRITE_ERROR, addresses.r_data)
-        with m.If(splitter.refused):
-            raise_fault(m, self.fault, Cause.WRITE_WINDOW, splitter.refused_address)
-        return m
+    def _complete(self, m, answers):
+        answer = data.View(answer_layout(), answers.r_data)
+        m.d.comb += [
+            self.b.ready.eq(1),
+            answers.r_en.eq(self.b.valid),
+            self.busy.eq(~self.splitter.idle | answers.r_rdy | self.signal.any()),
+        ]
+        m.d.sync += self.signal.eq(0)
+        with m.If(self.b.valid):
+            with m.If(self.b.payload.resp != axi4.OKAY):
+                raise_fault(m, self.fault, Cause.WRITE_ERROR, answer.address)
+            with m.Elif(~self.fault.valid):
+                m.d.sync += self.signal.eq(answer.signal)

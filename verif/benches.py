@@ -27,6 +27,7 @@ from .dma import Dma
 from .geometries import BARE, ODD, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
+from .store import StoreBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +162,15 @@ BENCHES: tuple[Bench, ...] = (
             "readers": ("reader_?.in_flight", "reader_?.waiting", "reader_0.room", "reader_?.offset"),
             "writer": ("writer.waiting", "writer.beat"),
             "bursts": ("reader_?.splitter.rest.*", "writer.splitter.rest.*"),
+        }),
+    Bench(
+        name="store", component=StoreBlock, module="verif.tb_store", configs=("tiny", "small"),
+        verilator_configs=(WIDE, "edge"),
+        signals={
+            "instruction": ("store.start", "store.walking", "store.context", "store.in_use", "store.walk.address"),
+            "slots": ("store.slot.*", "store.room", "store.reserved"),
+            "residual": ("store.residual.gearbox.at", "store.residual.gearbox.left", "store.residual.gearbox.split"),
+            "words": ("store.pack.begun.*", "store.writer.unclaimed", "store.writer.signal"),
         }),
     Bench(
         name="ipu", component=Ipu, module="verif.tb_ipu", configs=("tiny",), verilator_configs=("small",),

@@ -1,11 +1,15 @@
 """Requantise: every result against numpy, one per cycle, over random and corner operands."""
 
+from dataclasses import dataclass
+from fractions import Fraction
+
 import cocotb
 import numpy as np
 from cocotb.triggers import RisingEdge
 
 from hdl.ipu.requantise import Requantise
-from sim.golden.post import requantise
+from hdl.isa import RESIDUAL_EXPONENT_END
+from sim.golden.post import requantise, scale_residual
 
 from .coverage import Coverage, report
 from .start import start
@@ -21,6 +25,9 @@ _OPERANDS = Coverage("requantise", {
     "negative": [False, True],
     "product": ["zero", "below half", "half", "tie", "near a tie", "whole", "saturated", "infinite"],
     "result": ["low", "between", "high"],
+    "residual": ["none", "zero", "subnormal", "below product", "about product", "above product"],
+    "sum_of_terms": ["cancels to zero", "cancels in part", "exact", "rounded", "tie"],
+    "distance": range(-30, 31),
 }, crosses={"signed_product": ("negative", "product")},
     impossible={"signed_product": [(True, "zero")]})
 
@@ -93,38 +100,172 @@ def sample(total: int, multiplier: np.float32, result: int, low: int, high: int)
         result="low" if result == low else "high" if result == high else "between")
 
 
-async def feed(dut, acc, bias, multiplier, zero_point: int, low: int, high: int) -> np.ndarray:
+@dataclass
+class Residuals:
+    """Bytes uint8 [count] of a type, and what they are scaled with."""
+    values: np.ndarray
+    signed: bool
+    zero_point: int
+    multiplier: np.float32
+
+    @property
+    def differences(self) -> np.ndarray:
+        return self._typed.astype(np.int64) - self.zero_point
+
+    @property
+    def terms(self) -> np.ndarray:
+        return scale_residual(self._typed, self.zero_point, self.multiplier)
+
+    @property
+    def _typed(self) -> np.ndarray:
+        return self.values.view(np.int8 if self.signed else np.uint8)
+
+
+def residual_multipliers(rng: np.random.Generator) -> np.float32:
+    """Of every exponent below the one that is refused, of about 1 most often, and zero and subnormal ones."""
+    end = RESIDUAL_EXPONENT_END
+    exponent = int(rng.choice([0, 0, rng.integers(end), rng.integers(90, 140), rng.integers(120, 130)]))
+    bits = int(rng.integers(2)) << 31 | exponent << 23 | int(rng.integers(1 << 23)) * int(rng.integers(2))
+    return np.uint32(bits).view(np.float32)
+
+
+def draw_residuals(rng: np.random.Generator, count: int) -> Residuals:
+    signed = bool(rng.integers(2))
+    zero_point = int(rng.integers(-128, 128) if signed else rng.integers(0, 256)) * int(rng.integers(2))
+    multiplier = residual_multipliers(rng) if rng.random() < 0.85 else np.float32(0)
+    return Residuals(rng.integers(0, 256, count, dtype=np.uint8), signed, zero_point, multiplier)
+
+
+def against_residuals(rng: np.random.Generator, total: np.ndarray, multiplier: np.ndarray, terms: np.ndarray
+                      ) -> np.ndarray:
+    """Some multipliers changed so that product and residual term cancel, nearly cancel, leave a half, or lie up to 30
+    powers of two apart."""
+    count = len(total)
+    with np.errstate(all="ignore"):
+        left = rng.choice([0.0, 0.5, -0.5, 1.5, 2.5, 127.5], count).astype(np.float32)
+        wanted = np.select([rng.random(count) < 0.5], [left - terms],
+                           np.ldexp(terms, rng.integers(-30, 31, count)) * rng.choice([-1, 1], count))
+        aimed = (wanted / np.where(total == 0, 1, total)).astype(np.float32)
+        aimed = np.where(rng.random(count) < 0.3, np.nextafter(aimed, np.float32(0)), aimed)
+    chosen = (rng.random(count) < 0.5) & np.isfinite(aimed)
+    return np.where(chosen, aimed, multiplier).astype(np.float32)
+
+
+def sample_terms(total: int, multiplier: np.float32, residuals: Residuals, i: int):
+    """Notes how product and residual term met."""
+    term = residuals.terms[i]
+    size = abs(float(residuals.multiplier))
+    if not size:
+        _OPERANDS.sample(residual="none")
+        return
+    with np.errstate(all="ignore"):
+        product = np.float32(total) * multiplier
+        sum_of_terms = product + term
+    if not product or not np.abs(sum_of_terms) < 1e38:
+        return
+    exact = Fraction(float(product)) + Fraction(float(term))
+    lost = abs(exact - Fraction(float(sum_of_terms)))
+    half_ulp = Fraction(float(np.spacing(np.abs(sum_of_terms)))) / 2
+    distance = int(np.frexp(product)[1] - np.frexp(term)[1]) if term else None
+    _OPERANDS.sample(
+        residual="subnormal" if size < 1.17549435e-38 else "zero" if not term else "about product" if abs(distance) < 2
+        else "below product" if distance > 0 else "above product", distance=distance,
+        sum_of_terms="cancels to zero" if not exact and term else "tie" if lost == half_ulp else "rounded" if lost
+        else "cancels in part" if term and abs(exact) < abs(Fraction(float(term))) / 4 else "exact")
+
+
+async def feed(dut, acc, bias, multiplier, residuals: Residuals, zero_point: int, low: int, high: int) -> np.ndarray:
     """Gives one operand per cycle and returns the low bytes of their results."""
     dut.zero_point.value, dut.low.value, dut.high.value = zero_point, low, high
+    dut.residual_signed.value = int(residuals.signed)
+    dut.residual_zero_point.value = residuals.zero_point & 0xFF
+    dut.residual_multiplier.value = int(residuals.multiplier.view(np.uint32))
     parameters = (multiplier.view(np.uint32).astype(object) * (1 << 32) + bias.view(np.uint32)).tolist()
+    drain = [0] * (Requantise.LATENCY + 1)
     results = []
-    for a, parameter in zip(acc.tolist() + [0] * (Requantise.LATENCY + 1), parameters + [0] * (Requantise.LATENCY + 1)):
-        dut.acc.value, dut.parameters.value = a, parameter
+    for a, parameter, residual in zip(acc.tolist() + drain, parameters + drain, residuals.values.tolist() + drain):
+        dut.acc.value, dut.parameters.value, dut.residual.value = a, parameter, residual
         await RisingEdge(dut.clk)
         results.append(dut.result.value)
     return np.array([int(r) for r in results[Requantise.LATENCY:-1]], np.uint8)
+
+
+async def compare(dut, acc, bias, multiplier, residuals: Residuals, zero_point: int, low: int, high: int) -> np.ndarray:
+    """Results against the golden model; returns them."""
+    terms = residuals.terms if residuals.multiplier else None
+    expected = requantise(acc, bias, multiplier, zero_point, low, high, terms)
+    results = await feed(dut, acc, bias, multiplier, residuals, zero_point, low, high)
+    wrong = np.flatnonzero(results != expected.astype(np.uint8))
+    for i in wrong[:1]:
+        raise AssertionError(
+            f"{acc[i]} + {bias[i]} times {multiplier[i]!r} plus {residuals.differences[i]} times "
+            f"{residuals.multiplier!r} plus {zero_point} in {low}..{high} must be {expected[i]}, not {results[i]}")
+    return expected
+
+
+def draw_limits(rng: np.random.Generator) -> tuple[int, int, int]:
+    """Zero point, low and high."""
+    least, most = ((-128, 127), (0, 255))[rng.integers(2)]
+    low, high = sorted(int(x) for x in rng.integers(least, most + 1, 2)) if rng.random() < 0.3 else (least, most)
+    return int(rng.choice([0, 3, -128, 255, -1 << 15, (1 << 15) - 1, rng.integers(-300, 300)])), low, high
 
 
 @cocotb.test()
 async def test_results_equal_numpy(dut):
     await start(dut, Requantise())
     rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    none = Residuals(np.zeros(BATCH, np.uint8), False, 0, np.float32(0))
     for _ in range(VECTORS // BATCH):
         acc, bias = corner_sums(rng, BATCH)
         total = acc.astype(np.int64) + bias
         multiplier = corner_multipliers(rng, total)
-        least, most = ((-128, 127), (0, 255))[rng.integers(2)]
-        low, high = sorted(int(x) for x in rng.integers(least, most + 1, 2)) if rng.random() < 0.3 else (least, most)
-        zero_point = int(rng.choice([0, 3, -128, 255, -1 << 15, (1 << 15) - 1, rng.integers(-300, 300)]))
-        expected = requantise(acc, bias, multiplier, zero_point, low, high)
-        results = await feed(dut, acc, bias, multiplier, zero_point, low, high)
-        wrong = np.flatnonzero(results != expected.astype(np.uint8))
-        for i in wrong[:1]:
-            raise AssertionError(f"{acc[i]} + {bias[i]} times {multiplier[i]!r} plus {zero_point} in {low}..{high} "
-                                 f"must be {expected[i]}, not {results[i]}")
+        zero_point, low, high = draw_limits(rng)
+        expected = await compare(dut, acc, bias, multiplier, none, zero_point, low, high)
         for i in range(0, BATCH, 4):
             sample(int(total[i]), multiplier[i], int(expected[i]), low, high)
     report()
+
+
+@cocotb.test()
+async def test_residuals_are_added_as_numpy_does(dut):
+    """Products of every size beside residual terms of every size; cancellation, ties, sums at and beside halves."""
+    await start(dut, Requantise())
+    rng = np.random.default_rng(cocotb.RANDOM_SEED)
+    batch = BATCH // 8
+    for _ in range(VECTORS // batch):
+        acc, bias = corner_sums(rng, batch)
+        if rng.random() < 0.5:  # small sums, so that products can be aimed at every float
+            acc, bias = rng.integers(-300, 300, batch).astype(np.int32), np.zeros(batch, np.int32)
+        total = acc.astype(np.int64) + bias
+        residuals = draw_residuals(rng, batch)
+        multiplier = against_residuals(rng, total, corner_multipliers(rng, total), residuals.terms)
+        zero_point, low, high = draw_limits(rng)
+        await compare(dut, acc, bias, multiplier, residuals, zero_point, low, high)
+        for i in range(0, batch, 4):
+            sample_terms(int(total[i]), multiplier[i], residuals, i)
+    report()
+
+
+@cocotb.test()
+async def test_sums_of_two_terms_at_the_edges(dut):
+    """Directed: everything zero; +-1 cancelled exactly, to a half, and beside it; the largest terms; a product beyond
+    binary32 against the largest residual; a term too small to matter beside a tie."""
+    await start(dut, Requantise())
+    above, below = np.nextafter(np.float32(0.5), np.float32(1)), np.nextafter(np.float32(0.5), np.float32(0))
+    largest = np.float32(np.ldexp(1.9999999, 63))
+    cases = [  # accumulator, multiplier, residual (uint8), residual multiplier
+        (0, 0.0, 0, 1.0), (0, 3e38, 0, largest), (5, 0.0, 7, 0.5), (0, -1e38, 255, -0.5),
+        (1, 1.0, 1, -1.0), (-3, 0.5, 3, 0.5), (255, 1.0, 255, -above), (255, -1.0, 255, below), (3, 0.5, 1, 1.0),
+        (7, 0.5, 1, 1e-30), (7, 0.5, 1, -1e-30), (5, 0.5, 255, 1e-45), (7, 1e-45, 1, 2.5), (7, -1e-38, 3, 0.5),
+        ((1 << 31) - 1, 3.4e38, 255, -largest), (-1 << 31, 3.4e38, 255, largest), (1 << 24, 1.0, 255, -largest),
+        (1, float(largest), 1, -largest), (1, float(np.nextafter(largest, np.float32(0))), 1, -largest),
+        ((1 << 24) + 1, 2.0**-24, 1, -0.5), ((1 << 25) + 3, 2.0**-25, 1, -0.5),
+    ]
+    acc, multiplier, values, residual_multipliers = (np.array(column) for column in zip(*cases))
+    for i in range(len(cases)):
+        residuals = Residuals(values[i:i + 1].astype(np.uint8), False, 0, np.float32(residual_multipliers[i]))
+        await compare(dut, acc[i:i + 1].astype(np.int32), np.zeros(1, np.int32),
+                      multiplier[i:i + 1].astype(np.float32), residuals, 0, -128, 127)
 
 
 @cocotb.test()

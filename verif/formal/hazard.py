@@ -38,7 +38,7 @@ class BankHazard(FormalTop):
         self.config = config
         self.engine = _ports_only(Engine(config))
         for name, component in (("weights", Weights(config, channel=1)), ("load", Load(config, channel=2)),
-                                ("store", Store(config)), ("activation_buffer", ActivationBuffer(config)),
+                                ("store", Store(config, channel=3)), ("activation_buffer", ActivationBuffer(config)),
                                 ("parameter_memory", ParameterMemory(config))):
             setattr(self.engine, name, _ports_only(component))
         for name in ("loader", "compute", "array"):

@@ -197,7 +197,7 @@ class Store(wiring.Component):
         left = Signal.like(self.channels)
         channels_left = Signal.like(left)
         last_block, straddles = Signal(), Signal()
-        end = Signal(range(bus + 4 * lanes))
+        end = Signal(range(bus + 4 * lanes))  # of a row, in its last block
         m.d.comb += [
             channels_left.eq(Mux(self.row_start, self.channels, left)),
             last_block.eq(channels_left <= lanes),
@@ -233,8 +233,8 @@ class Store(wiring.Component):
                          self.parameter_block.eq(store.channel >> clog2(lanes))]
 
     def _run(self, m):
-        """A run per row, at the row's first slot. Each row that is not yet with the writer has a word reserved, so that
-        there is always room for a run."""
+        """A run per row, at the row's first slot. Each row that is not yet with the writer has a word reserved, save
+        perhaps the one that is walked, whose run came when it had: there is always room for a run."""
         bus = self.config.bus_bytes
         beat_bits = clog2(max(4 * self.config.out_cols, 4 * COUNTER_WORDS) // bus + 3)
         layout = data.StructLayout({"address": DMA_ADDR_BITS, "beats": beat_bits, "signal": len(QUEUES)})

@@ -39,7 +39,7 @@ class BankHazard(FormalTop):
         self.config = config
         self.engine = _ports_only(Engine(config))
         for name, component in (("weights", Weights(config, channel=1)), ("load", Load(config, channel=2)),
-                                ("store", Store(config))):
+                                ("store", Store(config, channel=3))):
             setattr(self.engine, name, _ports_only(component))
         for name in ("loader", "compute", "array"):
             setattr(self.engine, name, {"loader": Loader, "compute": Compute, "array": Array}[name](config))

@@ -73,7 +73,7 @@ def squares(session: Session):
         outcomes.append(Outcome(size, result.cycles, result.counters["ARRAY_BUSY"], result.seconds))
     rows = [(f"{o.size}x{o.size}x{o.size}", o.cycles, o.busy, f"{100 * o.utilization:.3f}",
              f"{100 * SIZES[o.size]:.1f}", f"{o.cycles / o.seconds:,.0f}") for o in outcomes]
-    report("utilization", round(100 * outcomes[0].utilization, 3), "% of all cycles", f">= {100 * SIZES[1024]}",
+    report("utilization", round(100 * outcomes[0].utilization, 3), "% of all cycles", f">= {100 * SIZES[outcomes[0].size]}",
            {"suite": "squares", "read_latency": READ_LATENCY, "sizes": [
                {"size": o.size, "cycles": o.cycles, "busy": o.busy, "percent": round(100 * o.utilization, 3)}
                for o in outcomes]},
@@ -127,7 +127,8 @@ def main():
         return
     shapes = [s for s in SHAPES if s.network.lower().startswith((arguments.network or "").lower())]
     if not shapes:
-        parser.error(f"argument --network: must begin one of {', '.join(dict.fromkeys(s.network for s in SHAPES))}, "
+        networks = ", ".join(dict.fromkeys(s.network for s in SHAPES))
+        parser.error(f"argument --network: must begin one of {networks}, "
                      f"not {arguments.network!r}")
     session.prepare()
     layers(session, shapes)

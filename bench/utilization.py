@@ -73,7 +73,8 @@ def squares(session: Session):
         outcomes.append(Outcome(size, result.cycles, result.counters["ARRAY_BUSY"], result.seconds))
     rows = [(f"{o.size}x{o.size}x{o.size}", o.cycles, o.busy, f"{100 * o.utilization:.3f}",
              f"{100 * SIZES[o.size]:.1f}", f"{o.cycles / o.seconds:,.0f}") for o in outcomes]
-    report("utilization", round(100 * outcomes[0].utilization, 3), "% of all cycles", f">= {100 * SIZES[outcomes[0].size]}",
+    report("utilization", round(100 * outcomes[0].utilization, 3), "% of all cycles",
+           f">= {100 * SIZES[outcomes[0].size]}",
            {"suite": "squares", "read_latency": READ_LATENCY, "sizes": [
                {"size": o.size, "cycles": o.cycles, "busy": o.busy, "percent": round(100 * o.utilization, 3)}
                for o in outcomes]},

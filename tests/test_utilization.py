@@ -1,4 +1,4 @@
-"""The bench of utilisation: its suites on a small chip, its switches, and the arithmetic that results are held against."""
+"""The bench of utilisation: its suites on a small chip, its switches, and the results that it compares with."""
 
 import json
 

@@ -10,10 +10,10 @@ from .weights import Image
 from .window import Span
 
 #: Parts in which the last results are stored, at most.
-LAST_PARTS = 8
+LAST_PARTS = 16
 
 #: Vectors of the smallest part, about.
-LEAST_PART = 8
+LEAST_PART = 4
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,8 @@ def tapered(vectors: int, ratio: float) -> list[int]:
     """Sizes of parts, each ``ratio`` times the one before: what one takes to store, the next takes to compute."""
     weights = [ratio ** i for i in range(LAST_PARTS)]
     parts = next((n for n in range(LAST_PARTS, 1, -1) if vectors * weights[n - 1] >= LEAST_PART * sum(weights[:n])), 1)
-    sizes = [round(vectors * w / sum(weights[:parts])) for w in weights[:parts]]
-    return [*sizes[:-1], vectors - sum(sizes[:-1])]
+    bounds = np.rint(vectors * np.cumsum([0, *weights[:parts]]) / sum(weights[:parts])).astype(int)
+    return np.diff(bounds).tolist()
 
 
 @dataclass(frozen=True)

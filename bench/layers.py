@@ -16,6 +16,7 @@ from compiler.layer import Layer, Requantisation
 from compiler.pooling import average_pool, maximum_pool
 from compiler.window import POINT, Window
 from hdl.config import Config
+from sim.golden import post
 
 #: Planes of full-range int8 weights: -128 is magnitude 128.
 PLANES = 8
@@ -144,6 +145,31 @@ def make(config: Config, shape: Shape, rng: np.random.Generator) -> Layer:
     w = shape.window
     return convolution(weights, config.rows, stride=w.stride, dilation=w.dilation, padding=w.padding,
                        groups=shape.groups, requantisation=requantisation)
+
+
+def exact(layer: Layer, x: np.ndarray) -> np.ndarray:
+    """What a layer must give, [..., outputs], computed tap by tap: products and sums of whole numbers in binary64,
+    which holds them exactly, and the golden model's requantisation."""
+    image = x.reshape((1, *x.shape) if x.ndim == 2 else x.shape)
+    window, r = layer.window, layer.requantisation
+    assert r is not None
+    top, bottom, left, right = window.padding
+    centred = np.pad(image.astype(np.float64) - layer.zero_point, ((top, bottom), (left, right), (0, 0)))
+    rows, columns = window.axes(*image.shape[:2])
+    weights = layer.weights.reshape(layer.outputs, window.height, window.width, layer.group_channels)
+    acc = None
+    for ky in range(window.height):
+        for kx in range(window.width):
+            seen = centred[ky * window.dilation[0]:, kx * window.dilation[1]:]
+            seen = seen[:(rows.outputs - 1) * rows.stride + 1:rows.stride,
+                        :(columns.outputs - 1) * columns.stride + 1:columns.stride]
+            of_tap = weights[:, ky, kx].astype(np.float64)
+            product = seen @ of_tap.T if layer.groups == 1 else seen * of_tap[:, 0]
+            acc = product if acc is None else np.maximum(acc, product) if layer.maximum else acc + product
+    assert acc is not None
+    results = post.requantise(acc.astype(np.int32), r.bias, r.multiplier, r.zero_point, r.low, r.high)
+    results = results.astype(layer.output_dtype)
+    return results[0] if x.ndim == 2 else results
 
 
 def _square(taps: int, stride: int = 1) -> Window:

@@ -17,15 +17,12 @@ from hdl.isa import Instruction, Opcode, OutputFormat, Queue
 from hdl.layouts import PARAMETER_BYTES
 
 from .geometry import Geometry
-from .tiling import Chunk, OutputTile, Run, Tiling, even
+from .pieces import Piece, Rectangle, pieces, rectangles, tapered
+from .tiling import Run, Tiling, even
 from .weights import Image
-from .window import Span
 
-#: Parts in which the first activations are loaded, and at most so many in which the last results are stored.
-FIRST_PARTS, LAST_PARTS = 8, 8
-
-#: Vectors of the smallest part.
-LEAST_PART = 8
+#: Parts in which the first activations are loaded, at most.
+FIRST_PARTS = 8
 
 #: Loads of activations that are under way in the beginning; more would take the bus from the first weights.
 AHEAD = 4
@@ -44,119 +41,6 @@ class Addresses:
     table: int | None = None
     residual: int | None = None
     counters: int | None = None
-
-
-@dataclass(frozen=True)
-class Rectangle:
-    """Some pixels of a vector tile, counted from its first. Their accumulators follow one another: they are whole rows,
-    or lie in one row."""
-
-    row: int
-    column: int
-    rows: int
-    columns: int
-
-    @property
-    def vectors(self) -> int:
-        return self.rows * self.columns
-
-
-def rectangles(rows: int, columns: int, sizes: list[int]) -> list[Rectangle]:
-    """Cuts a tile into parts of about these numbers of vectors, the last size for all that is left: whole rows or even
-    parts of a row, but exactly these numbers if it is only one row."""
-    parts: list[Rectangle] = []
-    row = column = 0
-    while rows == 1 and column < columns:
-        size = sizes[min(len(parts), len(sizes) - 1)]
-        parts.append(Rectangle(0, column, 1, min(size, columns - column)))
-        column += size
-    while rows > 1 and row < rows:
-        size = sizes[min(len(parts), len(sizes) - 1)]
-        count = min(round(size / columns), rows - row)
-        if count:
-            parts.append(Rectangle(row, 0, count, columns))
-        else:
-            parts += [Rectangle(row, first, 1, width) for first, width in even(columns, round(columns / size))]
-        row += max(1, count)
-    return parts
-
-
-def tapered(vectors: int, ratio: float) -> list[int]:
-    """Sizes of parts, each ``ratio`` times the one before: what one takes to store, the next takes to compute."""
-    weights = [ratio ** i for i in range(LAST_PARTS)]
-    parts = next((n for n in range(LAST_PARTS, 1, -1) if vectors * weights[n - 1] >= LEAST_PART * sum(weights[:n])), 1)
-    sizes = [round(vectors * w / sum(weights[:parts])) for w in weights[:parts]]
-    return [*sizes[:-1], vectors - sum(sizes[:-1])]
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A chunk of an output tile of a vector tile.
-
-    Attributes
-    ----------
-    tile : int
-        Which tile: vector tiles one after another, their output tiles within.
-    rows, columns : Run
-        The vector tile.
-    output : int
-        Which output tile.
-    outputs : OutputTile
-    chunk : Chunk
-    first, last : bool
-        It begins the tile; it completes it.
-    row_span, column_span : Span
-    loaded_channels : Run
-    load : int
-        Number of the load of its activations.
-    new, frees : bool
-        It is the first piece to use this load; it is the last one, and another load waits for the buffer.
-    images : list of Image
-        Its steps.
-    """
-
-    tile: int
-    rows: Run
-    columns: Run
-    output: int
-    outputs: OutputTile
-    chunk: Chunk
-    first: bool
-    last: bool
-    row_span: Span
-    column_span: Span
-    loaded_channels: Run
-    load: int
-    new: bool
-    frees: bool
-    images: list[Image]
-
-    @property
-    def vectors(self) -> int:
-        return self.rows[1] * self.columns[1]
-
-    @property
-    def pitch(self) -> int:
-        """Bytes of a row in the buffer."""
-        return self.column_span.loaded * self.loaded_channels[1]
-
-
-def pieces(tiling: Tiling, images: list[list[list[Image]]]) -> list[Piece]:
-    """All pieces in the order in which they are computed."""
-    geometry = tiling.geometry
-    places = [(rows, columns, number, tile, chunk) for rows in tiling.rows for columns in tiling.columns
-              for number, tile in enumerate(tiling.outputs) for chunk in enumerate(tiling.chunks(tile))]
-    wanted = [(rows, columns, chunk.tap_rows, tiling.loaded_channels(tile, chunk))
-              for rows, columns, _, tile, (_, chunk) in places]
-    new = [True, *(a != b for a, b in pairwise(wanted))]
-    loads = np.cumsum(new) - 1
-    ends = [*new[1:], True]
-    begins = [chunk == 0 for *_, (chunk, _) in places]
-    tiles = np.cumsum(begins) - 1
-    return [Piece(int(tiles[i]), rows, columns, number, tile, chunk, begins[i], [*begins, True][i + 1],
-                  geometry.rows.span(*rows, *chunk.tap_rows), geometry.columns.span(*columns), wanted[i][3],
-                  int(loads[i]), new[i], bool(ends[i] and loads[i] + 2 <= loads[-1]), images[number][c])
-            for i, (rows, columns, number, tile, (c, chunk)) in enumerate(places)]
 
 
 @dataclass
@@ -259,7 +143,7 @@ class Emitter:
                 sizes = self._last_parts(piece) if last else [-(-piece.vectors // STORE_PARTS)]
                 parts = [(part, None) for part in rectangles(piece.rows[1], piece.columns[1], sizes)]
             else:
-                parts = [(Rectangle(0, 0, piece.rows[1], piece.columns[1]), None)]
+                parts = [(piece.whole, None)]
             images = [piece.images[step] for step in run]
             products += [Product(piece, images, run[0], part, piece.first and begins, load, stored=completes,
                                  opens=completes and part is parts[0][0]) for part, load in parts]
@@ -287,9 +171,8 @@ class Emitter:
         """Parts of the first tile and the loads that complete what they look at: rows, or columns if it is one row."""
         (_, rows), (_, columns) = piece.rows, piece.columns
         all_rows, all_columns = (0, piece.row_span.loaded), (0, piece.column_span.loaded)
-        done = 0
-        for first, count in even(max(rows, columns) if rows == 1 else rows,
-                                 min(FIRST_PARTS, columns if rows == 1 else rows)):
+        length, done = columns if rows == 1 else rows, 0
+        for first, count in even(length, min(FIRST_PARTS, length)):
             if rows == 1:
                 end = piece.column_span.needed(first + count, self.geometry.columns.taps)
                 part, region = Rectangle(0, first, 1, count), (all_rows, (done, end - done))

@@ -25,6 +25,9 @@ Run = tuple[int, int]
 #: Share of the cycles in which the bus is expected to bring a word: a tiling that needs more is no good choice.
 BUS_SHARE = 0.9
 
+#: So many words cost a cycle even where loading hides behind computing: now and then it does not.
+WORDS_PER_CYCLE = 16
+
 #: Cycles that a GEMM takes beside its vectors, about.
 PRODUCT_CYCLES = 16
 
@@ -172,7 +175,8 @@ class Tiling:
         return True
 
     def cost(self, bus_share: float = BUS_SHARE) -> tuple[float, int]:
-        """Estimated cycles if the bus brings a word in ``bus_share`` of all cycles, and bus words read.
+        """What tilings are compared by: estimated cycles if the bus brings a word in ``bus_share`` of all cycles, with
+        an addition for every word; then the bus words read.
 
         A tile takes the longest of computing, loading, and storing the results of the tile before; a step as many
         cycles per vector as it has planes, or pieces of taps if they are more. Equal steps are loaded once.
@@ -199,7 +203,7 @@ class Tiling:
                 cycles += count * tiles * max(compute, (loading + activations * loads / tiles) / bus_share, storing)
                 words += count * (tiles * loading + loads * activations)
                 first = first or self._step_words(tile)
-        return cycles + first + self._first_words(), words
+        return cycles + first + self._first_words() + words / WORDS_PER_CYCLE, words
 
     def _first_words(self) -> int:
         """Bus words of the activations with which the first products begin."""
@@ -221,11 +225,11 @@ class Tiling:
         return [(samples[kind], count) for kind, count in kinds.items()]
 
     def _load_words(self, height: int, columns: Span, channels: int) -> int:
-        """Bus words of a load of activations, about."""
+        """Bus words of a load of activations, about: a run of bytes begins and ends within a word."""
         bus = self.config.bus_bytes
         if channels == self.geometry.channels and columns.step == 1:
-            return -(-height * columns.loaded * channels // bus)
-        return height * columns.loaded * -(-channels // bus)
+            return -(-height * columns.loaded * channels // bus) + height
+        return height * columns.loaded * (-(-channels // bus) + 1)
 
     def _step_words(self, tile: OutputTile) -> int:
         """Bus words of a step, about: at most."""

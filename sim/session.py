@@ -199,13 +199,15 @@ class Session:
         self.directory = directory = new_directory(made.name)
         bus = self.config.bus_bytes
         write_image(directory / "image.hex", memory, bus)
+        low, high = program.writable[0] // bus, max(program.writable[0], program.writable[1] - 1) // bus
+        # Windows are checked by whole bus words.
+        window = (low * bus, (high + 1) * bus) if program.writable[1] > program.writable[0] else (0, 0)
         expected = {"id": ID_VALUE, "format_version": FORMAT_VERSION, "config_hash": self.config.hash}
         (directory / "job.json").write_text(json.dumps({
             "expected": expected, "entry": program.entry, "count": program.count, "watchdog": watchdog,
             "max_cycles": max_cycles,
-            "windows": [[0, program.memory_bytes, ["read"]], [*program.writable, ["read", "write"]]],
+            "windows": [[0, program.memory_bytes, ["read"]], [*window, ["read", "write"]]],
         }))
-        low, high = program.writable[0] // bus, max(program.writable[0], program.writable[1] - 1) // bus
         plusargs = [f"+image={directory / 'image.hex'}", f"+dump={directory / 'dump.hex'}", f"+first={low}",
                     f"+last={high}", *self.stalls.plusargs]
         show = _bar(directory / "progress", lambda: execute(self.config, memory, program.entry, program.count))

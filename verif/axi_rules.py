@@ -19,8 +19,8 @@ class AxiRules:
 
     Asserts: what is valid stays, and unchanged, until it is taken; bursts are of whole aligned bus words, at most 64,
     and cross no 4 KiB boundary; words of a write follow its address once that is shown, are as many as announced, and
-    WLAST marks the last; responses are always accepted; every word has strobes, without a gap, and only for bytes of
-    :attr:`writable`; only :attr:`windows` are touched.
+    WLAST marks the last; responses are always accepted; every word has strobes, of neighbouring bytes, and only for
+    bytes of :attr:`writable`; only :attr:`windows` are touched.
 
     Attributes
     ----------
@@ -121,9 +121,8 @@ class AxiRules:
         if self.writable is not None:
             base, allowed = self.writable
             at = address + self._beat * self.config.bus_bytes - base
-            lowest = strobes & -strobes
-            contiguous = strobes > 0 and strobes & (strobes + lowest) == 0
-            assert contiguous, f"wstrb must be bytes that follow one another, not {strobes:#b}"
+            contiguous = strobes > 0 and strobes & (strobes + (strobes & -strobes)) == 0
+            assert contiguous, f"wstrb must be neighbouring bytes, not {strobes:#b}"
             for byte in range(self.config.bus_bytes):
                 assert not strobes >> byte & 1 or allowed[at + byte], f"byte {base + at + byte:#x} must not be written"
         self._beat += 1

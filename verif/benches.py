@@ -30,6 +30,7 @@ from .geometries import BARE, ODD, TWO_LINES, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
 from .load import Loading
+from .store import StoreBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,12 +189,21 @@ BENCHES: tuple[Bench, ...] = (
             "completing": ("load.started.level", "load.received"),
         }),
     Bench(
+        name="store", component=StoreBlock, module="verif.tb_store", configs=("tiny", "small"),
+        verilator_configs=(WIDE, "edge"),
+        signals={
+            "instruction": ("store.start", "store.walking", "store.context", "store.in_use", "store.walk.address"),
+            "slots": ("store.slot.*", "store.room", "store.reserved"),
+            "residual": ("store.residual.gearbox.at", "store.residual.gearbox.left", "store.residual.gearbox.split"),
+            "words": ("store.pack.begun.*", "store.writer.unclaimed", "store.writer.signal"),
+        }),
+    Bench(
         name="ipu", component=Ipu, module="verif.tb_ipu", configs=("tiny",), verilator_configs=("small",),
         signals={
             "instructions": ("engine.decode.address", "engine.*_queue.level"),
             "tokens": ("engine.tokens.tokens_*",),
-            "compute": ("engine.compute.feed.step", "engine.compute.feed.running", "engine.compute.issuer.plane",
-                        "engine.compute.issuer.work.*", "engine.compute.banks.full"),
+            "compute": ("engine.compute.walk.steps_left", "engine.compute.walk.walking", "engine.compute.issue.*",
+                        "engine.compute.banks.full"),
         }),
     Bench(
         name="chip", component=Chip, module="verif.tb_chip", configs=("tiny", "small"), verilator_configs=(WIDE,),

@@ -11,7 +11,8 @@ from hdl.ipu.burst import run_layout
 from hdl.ipu.fault import fault_layout
 from hdl.ipu.reader import Reader
 from hdl.ipu.windows import windows_layout
-from hdl.ipu.writer import Writer, word_layout
+from hdl.ipu.writer import Writer, word_layout, write_run_layout
+from hdl.isa import QUEUES
 
 
 class Dma(wiring.Component):
@@ -26,6 +27,8 @@ class Dma(wiring.Component):
     o_words_0, o_words_1 : Out(stream), i_words : In(stream)
     fault_0, fault_1, fault_2 : Out(fault_layout), busy : Out(3)
         Of the readers and the writer.
+    signal : Out
+        Of the writer.
     """
 
     DEPTH = 64
@@ -39,12 +42,13 @@ class Dma(wiring.Component):
             "halt": In(1),
             "i_read_0": In(runs),
             "i_read_1": In(runs),
-            "i_write": In(runs),
+            "i_write": In(stream.Signature(write_run_layout())),
             "o_words_0": Out(words),
             "o_words_1": Out(words),
             "i_words": In(stream.Signature(word_layout(config))),
             **{f"fault_{n}": Out(fault_layout()) for n in range(3)},
             "busy": Out(3),
+            "signal": Out(len(QUEUES)),
         })
 
     def elaborate(self, platform):
@@ -68,6 +72,7 @@ class Dma(wiring.Component):
             ]
         connect(m, runs=flipped(self.i_write), writer=writer.i_runs)
         connect(m, words=flipped(self.i_words), writer=writer.i_words)
+        m.d.comb += self.signal.eq(writer.signal)
         for name in ("aw", "w", "b"):
             connect(m, writer=getattr(writer, name), bus=flipped(getattr(bus, name)))
         for number, part in enumerate((reader_0, reader_1, writer)):

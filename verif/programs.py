@@ -7,6 +7,7 @@ import numpy as np
 
 from hdl.config import BURST_BOUNDARY, INSTRUCTION_BYTES, MAX_BURST_BEATS, Config
 from hdl.csr import COUNTERS
+from hdl.ipu.writer import Writer
 from hdl.isa import (
     POSITION_BITS,
     QUEUE_OF,
@@ -170,7 +171,7 @@ class Image:
 
 def bursts(config: Config, run: Run) -> Iterator[tuple[int, int]]:
     """Address and beats of the bursts of a run."""
-    longest = FETCH_BURST_BEATS if run.channel == "fetch" else MAX_BURST_BEATS
+    longest = {"fetch": FETCH_BURST_BEATS, "write": Writer.MAX_BEATS}.get(run.channel, MAX_BURST_BEATS)
     at, left = run.address, run.beats
     while left:
         beats = min(left, longest, (BURST_BOUNDARY - at % BURST_BOUNDARY) // config.bus_bytes)

@@ -845,7 +845,7 @@ async def test_a_weight_stream_that_does_not_fit_its_steps_stops(dut, kind):
             steps[0][:config.header_beats * config.bus_bytes] ^= \
                 bench.rng.integers(1, 256, config.header_beats * config.bus_bytes, dtype=np.uint8)
         draft = b.load_weights(steps)
-        b.place(bench.rng.integers(0, 256, 1024, dtype=np.uint8))  # what a long stream goes on with
+        b.place(bench.rng.integers(0, 256, 99 * config.bus_bytes, dtype=np.uint8))  # what a long stream goes on with
         if kind == "short":
             draft.fields["beats"] -= int(bench.rng.integers(1, draft.fields["beats"]))
         elif kind == "long":

@@ -176,8 +176,8 @@ class ComputeBench:
         self.add({
             "steps": steps, "vectors": vectors, "vector_rows": rows,
             "acc_vector": int(rng.integers(0, CONFIG.acc_vectors - vectors * rows + 1)),
-            "accumulate": int(rng.random() < 0.4), "maximum": int(rng.random() < 0.2), "act_signed": int(rng.integers(2)),
-            "keep": int(rng.random() < 0.3), "zero_point": int(rng.integers(256)),
+            "accumulate": int(rng.random() < 0.4), "maximum": int(rng.random() < 0.2),
+            "act_signed": int(rng.integers(2)), "keep": int(rng.random() < 0.3), "zero_point": int(rng.integers(256)),
             **draw_window(CONFIG, rng), **fields,
         }, [int(p) for p in rng.choice(choices, steps - kept)], int(rng.integers(1 << len(QUEUES))))
 
@@ -255,7 +255,8 @@ class ComputeBench:
         if not issue["valid"]:
             if target["final"]:
                 empty = self.vectors.popleft()
-                assert empty.line is None and target["signal"] == empty.target["signal"]
+                assert empty.line is None
+                assert target["signal"] == empty.target["signal"]
             return
         self.issues.append(self.cycle)
         vector = self.vectors[0]

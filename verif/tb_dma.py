@@ -9,12 +9,12 @@ import numpy as np
 from cocotb.triggers import ClockCycles, FallingEdge, RisingEdge
 from cocotbext.axi import AxiResp
 
-from hdl.config import ADDR_BITS
+from hdl.config import ADDR_BITS, MAX_BURST_BEATS
 from hdl.csr import WINDOWS, Cause
 from hdl.ipu.burst import run_layout
 from hdl.ipu.fault import fault_layout
 from hdl.ipu.windows import windows_layout
-from hdl.ipu.writer import word_layout
+from hdl.ipu.writer import Writer, word_layout, write_run_layout
 from sim.rtl import test_config
 
 from .axi_memory import AxiMemory
@@ -56,6 +56,9 @@ class DmaBench:
         self.memory = AxiMemory(dut, self.rng.integers(0, 256, SIZE, dtype=np.uint8), base, seed=cocotb.RANDOM_SEED)
         self.rules = AxiRules(dut, self.config)
         self.delivered: tuple[list[int], list[int]] = ([], [])
+        self.due: list[int] = []  #: what the runs given to the writer signal
+        self.signalled: list[int] = []
+        self.sent = 0  #: payloads taken from the bench
         self.hurry = 0.5  #: how often a delivered word is taken
         self._tasks: list = []
 
@@ -69,8 +72,8 @@ class DmaBench:
         self.memory.read_errors.clear()
         self.memory.write_errors.clear()
         self.set_windows([Window(self.memory.base, self.memory.base + SIZE, read=True, write=True)])
-        for words in self.delivered:
-            words.clear()
+        for seen in (*self.delivered, self.due, self.signalled):
+            seen.clear()
         self._tasks = [cocotb.start_soon(self._collect())]
         await RisingEdge(self.dut.clk)
 
@@ -89,6 +92,8 @@ class DmaBench:
             for (valid, ready, payload), words in zip(pins, self.delivered):
                 if valid.value == 1 and ready.value == 1:
                     words.append(int(payload.value))
+            if self.dut.signal.value != 0:
+                self.signalled.append(int(self.dut.signal.value))
 
     async def _send(self, name: str, payloads: list[int]):
         """Gives payloads to a stream, one after another, with pauses now and then."""
@@ -103,6 +108,7 @@ class DmaBench:
                 await RisingEdge(self.dut.clk)
                 if ready.value == 1:
                     break
+            self.sent += 1
             await FallingEdge(self.dut.clk)
             valid.value = 0
 
@@ -110,13 +116,18 @@ class DmaBench:
         self._tasks.append(cocotb.start_soon(self._send(name, payloads)))
 
     def begin_runs(self, name: str, runs: list[Run]):
-        self.begin(name, [run_layout().const({"address": r.address, "beats": r.beats}).as_bits() for r in runs])
+        fields: list[dict[str, int]] = [{"address": r.address, "beats": r.beats} for r in runs]
+        if name == "i_write":
+            self.due = [self.random.randrange(1, 8) for _ in runs]
+            fields = [f | {"signal": signal} for f, signal in zip(fields, self.due)]
+        layout = write_run_layout() if name == "i_write" else run_layout()
+        self.begin(name, [layout.const(f).as_bits() for f in fields])
         for run in runs:
             sizes = [beats for _, beats in bursts(self.config, run)]
             _RUNS.sample(part=("i_read_0", "i_read_1", "i_write").index(name),
                          beats="1" if run.beats == 1 else "a burst" if run.beats <= 64 else "bursts",
                          crosses_page=run.address // 4096 != (run.address + run.beats * self.bus - 1) // 4096)
-            assert max(sizes) <= 64
+            assert max(sizes) <= (Writer.MAX_BEATS if name == "i_write" else MAX_BURST_BEATS)
 
     def runs(self, count: int, channel: str) -> list[Run]:
         """Random runs within the memory, some about a page boundary."""
@@ -151,10 +162,13 @@ class DmaBench:
     async def quiet(self, cycles: int = 20_000):
         """Until nothing has been going on for some cycles."""
         still = 0
+        def moved() -> tuple[int, ...]:
+            return self.sent, sum(self.rules.counts.values()), *map(len, self.delivered)
+
         for _ in range(cycles):
-            before = sum(self.rules.counts.values()), *map(len, self.delivered)
+            before = moved()
             await ClockCycles(self.dut.clk, 20)
-            still = still + 1 if before == (sum(self.rules.counts.values()), *map(len, self.delivered)) else 0
+            still = still + 1 if before == moved() else 0
             if still >= 4 and not self.rules.reads_open and not self.rules.writes_open:
                 return
         raise AssertionError("the bus must fall silent")
@@ -193,6 +207,7 @@ async def test_runs_of_every_shape(dut, stall, base):
         bench.begin_runs("i_write", writes)
         await bench.quiet()
         assert (bench.memory.content == expected).all()
+        assert bench.signalled == bench.due
         assert int(dut.busy.value) == 0
         bench.check_faults()
         await bench.reset()
@@ -253,10 +268,29 @@ async def test_a_write_error_names_its_burst(dut):
                     * sum(r.beats for r in runs))
         bench.begin_runs("i_write", runs)
         await bench.quiet()
-        first = next(a for a, n in pieces if a <= word < a + n * bench.bus)
+        hit = next(i for i, (a, n) in enumerate(pieces) if a <= word < a + n * bench.bus)
+        first = pieces[hit][0]
+        ends = np.cumsum([sum(1 for _ in bursts(bench.config, run)) for run in runs])
+        assert bench.signalled == bench.due[:int((ends <= hit).sum())], "only runs before the error are signalled"
         bench.check_faults((Cause.NONE, 0), (Cause.NONE, 0), (Cause.WRITE_ERROR, first))
         await bench.reset()
     report()
+
+
+@cocotb.test()
+async def test_a_burst_begins_when_its_words_have_come(dut):
+    """So that a burst that has begun ends, whatever becomes of what makes the words."""
+    bench = await DmaBench.start(dut)
+    beats = Writer.MAX_BEATS
+    bench.begin_runs("i_write", [Run("write", 0, 2 * beats)])
+    bench.begin("i_words", [0] * (2 * beats - 1))
+    await bench.quiet()
+    assert (bench.rules.counts["aw"], bench.rules.counts["w"]) == (1, beats)
+    assert bench.signalled == []
+    bench.begin("i_words", [0])
+    await bench.quiet()
+    assert (bench.rules.counts["aw"], bench.rules.counts["w"]) == (2, 2 * beats)
+    assert bench.signalled == bench.due
 
 
 @cocotb.test()

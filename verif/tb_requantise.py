@@ -123,7 +123,8 @@ class Residuals:
 
 def residual_multipliers(rng: np.random.Generator) -> np.float32:
     """Of every exponent below the one that is refused, of about 1 most often, and zero and subnormal ones."""
-    exponent = int(rng.choice([0, 0, rng.integers(RESIDUAL_EXPONENT_END), rng.integers(90, 140), rng.integers(120, 130)]))
+    end = RESIDUAL_EXPONENT_END
+    exponent = int(rng.choice([0, 0, rng.integers(end), rng.integers(90, 140), rng.integers(120, 130)]))
     bits = int(rng.integers(2)) << 31 | exponent << 23 | int(rng.integers(1 << 23)) * int(rng.integers(2))
     return np.uint32(bits).view(np.float32)
 

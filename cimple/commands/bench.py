@@ -5,7 +5,7 @@ import click
 from .. import programs
 
 #: Files of bench/ that are no bench.
-_HELPERS = frozenset({"__init__", "report"})
+_HELPERS = frozenset({"__init__", "layers", "report"})
 
 
 def known() -> list[str]:

@@ -13,8 +13,8 @@ class Accumulator(wiring.Component):
     """Adds the scaled psums of the macros along K, in ascending order, to a 32-bit accumulator that wraps around.
 
     ``fetch`` reads ``vector``; one cycle later ``add`` adds ``psums`` (or, with ``start``, begins with them) and writes
-    back. With ``maximum`` the larger of the accumulator and the sum of the psums is written, unless ``start``. One vector
-    per cycle, also the same one again. ``post_value`` follows ``post_fetch`` by one cycle.
+    back. With ``maximum`` the larger of the accumulator and the sum of the psums is written, unless ``start``. One
+    vector per cycle, also the same one again. ``post_value`` follows ``post_fetch`` by one cycle.
 
     Members
     -------

@@ -73,7 +73,6 @@ class Gather(wiring.Component):
 
     def _locate(self, m, move, piece, piece_valid, reading):
         """Which lanes are inside the image, and the buffer address of lane 0."""
-        config = self.config
         columns_left = Signal(range(-1 << 24, 1 << 24))
         low = Signal.like(reading.low)
         high = Signal.like(reading.high)

@@ -24,9 +24,9 @@ class Requantise(wiring.Component):
     Equal bit for bit to numpy float32 for every finite multiplier and every residual multiplier below 2^64, though
     there is no infinity, and subnormal multipliers count as zero. The term of a subnormal multiplier is below 2^-93
     (2^33 x 2^-126): beside another term of at least 2^-60 the sum rounds to that term, and beside a smaller one to the
-    integer zero. All other terms are 0 or at least 2^-126, so that nothing is lost to subnormal sums, which are exact. A
-    product beyond binary32 stays beyond 2^127 with any residual term, as that is below 2^72, and saturates as infinity
-    does. A residual multiplier of zero means no residual.
+    integer zero. All other terms are 0 or at least 2^-126, and their subnormal sums are exact. A product beyond
+    binary32 stays beyond 2^127 with any residual term, as that is below 2^72, and saturates as infinity does. A
+    residual multiplier of zero means no residual.
 
     ``bad`` says that the multiplier is infinite or not a number. Latency :attr:`LATENCY` cycles, throughput one result
     per cycle.

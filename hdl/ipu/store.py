@@ -27,7 +27,7 @@ COUNTER_WORDS = 64 * len(COUNTERS) // ACC_BITS
 
 
 def settings_layout() -> data.StructLayout:
-    """What the pipeline needs of an instruction; ``residual_multiplier`` is zero if it has no residual."""
+    """What the pipeline needs of an instruction; ``residual_multiplier`` is zero without a residual."""
     return data.StructLayout({
         "wide": 1, "counters": 1, "table": clog2(TABLES + 1), "zero_point": signed(16), "low": signed(16),
         "high": signed(16), "residual_signed": 1, "residual_zero_point": 8, "residual_multiplier": 32,
@@ -37,14 +37,15 @@ def settings_layout() -> data.StructLayout:
 class Store(wiring.Component):
     """Executes STORE and STORE_COUNTERS: ``post_lanes`` results per cycle, one run of bus words per vector.
 
-    A *slot* is what enters the pipeline in a cycle: the results of a block, or the end of a row whose last block reaches
+    A *slot* is what enters the pipeline in a cycle: a block of results, or the end of a row whose last block reaches
     beyond a bus word. Slots follow one another without a bubble, also from row to row, as long as there is room for
-    their words and their residuals are there. An instruction starts in the cycle after the last slot of the one before,
-    at the earliest, and its first slot enters in the cycle after that; but never more than two are in the pipeline.
+    their words and their residuals are there. No more than two instructions are in the pipeline: one starts in the
+    cycle after the last slot of the one before, or :attr:`PIPELINE` + 1 cycles after that of the one before that,
+    whichever is later; its first slot enters in the next cycle.
 
-    An instruction gives its ``release`` tokens when its last slot has passed the table, :attr:`PIPELINE` cycles after it
-    entered, and its ``signal`` tokens in the cycle after memory has answered its last write. After a fault nothing new
-    begins on the bus, and nothing is signalled.
+    An instruction gives its ``release`` tokens when its last slot has passed the table, :attr:`PIPELINE` cycles after
+    that entered, and its ``signal`` tokens in the cycle after memory has answered its last write. After a fault nothing
+    new begins on the bus, and what is not yet written is not signalled.
 
     Members
     -------
@@ -196,7 +197,7 @@ class Store(wiring.Component):
         left = Signal.like(self.channels)
         channels_left = Signal.like(left)
         last_block, straddles = Signal(), Signal()
-        end = Signal(range(bus + 4 * lanes))
+        end = Signal(range(bus + 4 * lanes))  # of a row, in its last block
         m.d.comb += [
             channels_left.eq(Mux(self.row_start, self.channels, left)),
             last_block.eq(channels_left <= lanes),
@@ -232,8 +233,8 @@ class Store(wiring.Component):
                          self.parameter_block.eq(store.channel >> clog2(lanes))]
 
     def _run(self, m):
-        """A run per row, at the row's first slot. Each row that is not yet with the writer has a word reserved, so that
-        there is always room for a run."""
+        """A run per row, at the row's first slot. Each row that is not yet with the writer has a word reserved, save
+        perhaps the one that is walked, whose run came when it had: there is always room for a run."""
         bus = self.config.bus_bytes
         beat_bits = clog2(max(4 * self.config.out_cols, 4 * COUNTER_WORDS) // bus + 3)
         layout = data.StructLayout({"address": DMA_ADDR_BITS, "beats": beat_bits, "signal": len(QUEUES)})
@@ -348,21 +349,20 @@ class Store(wiring.Component):
         m.d.sync += reserved.eq(reserved + self.slot.valid - self.writer.taken - given_back)
 
     def _report(self, m):
-        on_bus, next_one = Signal(), Signal()
+        on_bus = Signal()
+        busy, token, memory = Signal(), Signal(), Signal()
         m.d.comb += [
             on_bus.eq(self.runs_left | self.writer.busy | self.fault.valid),
-            next_one.eq(self.i_commands.valid & ~self.walking),
             self.idle.eq(~self.i_commands.valid & ~self.in_use.any() & ~on_bus),
+            self.activity.busy.eq(busy),
+            self.activity.token.eq(token),
+            self.activity.memory.eq(memory),
         ]
-        busy = Signal()
-        token = Signal()
-        memory = Signal()
         with m.If(self.walking):
             m.d.comb += [busy.eq(self.slot.valid), memory.eq(~self.slot.valid)]
-        with m.Elif(next_one):
-            m.d.comb += [token.eq(~self.tokens.granted), busy.eq(self.tokens.granted)]
+        with m.Elif(self.i_commands.valid):
+            m.d.comb += [busy.eq(self.tokens.granted), token.eq(~self.tokens.granted)]
         with m.Elif(self.in_use.any()):
             m.d.comb += busy.eq(1)
         with m.Else():
             m.d.comb += memory.eq(on_bus)
-        m.d.comb += [self.activity.busy.eq(busy), self.activity.token.eq(token), self.activity.memory.eq(memory)]

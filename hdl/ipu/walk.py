@@ -115,7 +115,7 @@ class Walk(wiring.Component):
         m = Module()
         config = self.config
         command = self.i_commands.payload
-        self.gemm = gemm = fields_of(command, Opcode.GEMM)
+        self.gemm = fields_of(command, Opcode.GEMM)
 
         # The step being walked
         self.steps_left = Signal(16)

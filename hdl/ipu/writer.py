@@ -3,7 +3,7 @@
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out, connect, flipped
+from amaranth.lib.wiring import In, Out
 
 from ..axi import axi4
 from ..config import Config, clog2
@@ -47,7 +47,7 @@ class Writer(wiring.Component):
     signal : Out
         Of a run, for one cycle: the one after its last response.
     busy : Out(1)
-        A run is not yet completely written, answered and signalled.
+        A run is not yet completely written, answered and signalled, or never will be.
     fault : Out(fault_layout)
     """
 
@@ -159,7 +159,7 @@ class Writer(wiring.Component):
         m.d.comb += [
             self.b.ready.eq(1),
             answers.r_en.eq(self.b.valid),
-            self.busy.eq(~self.splitter.idle | answers.r_rdy | self.signal.any()),
+            self.busy.eq(~self.splitter.idle | answers.r_rdy | self.signal.any() | self.fault.valid),
         ]
         m.d.sync += self.signal.eq(0)
         with m.If(self.b.valid):

@@ -39,7 +39,7 @@ class BankHazard(FormalTop):
         self.config = config
         self.engine = _ports_only(Engine(config))
         for name, component in (("weights", Weights(config, channel=1)), ("load", Load(config, channel=2)),
-                                ("store", Store(config))):
+                                ("store", Store(config, channel=3))):
             setattr(self.engine, name, _ports_only(component))
         for name in ("loader", "compute", "array"):
             setattr(self.engine, name, {"loader": Loader, "compute": Compute, "array": Array}[name](config))
@@ -161,7 +161,8 @@ class BankHazard(FormalTop):
                 Assert((closing & ~held) == 0, "a bank that a vector on its way closes is held"),
             ]
             for other_valid, other_bank, _ in items[:number]:
-                m.d.comb += Assert((closing & (other_valid << other_bank)) == 0, "nothing follows the vector that closes")
+                m.d.comb += Assert((closing & (other_valid << other_bank)) == 0,
+                                   "nothing follows the vector that closes")
             closings.append(closing)
         closed = closings[0]
         for closing in closings[1:]:

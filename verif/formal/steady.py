@@ -14,6 +14,7 @@ from hdl.ipu.burst import BurstSplitter
 from hdl.ipu.decode import Decode
 from hdl.ipu.fetch import Fetch
 from hdl.ipu.gather import Gather
+from hdl.ipu.gearbox import Gearbox
 from hdl.ipu.load import Load
 from hdl.ipu.reader import Reader
 from hdl.ipu.store import Store
@@ -129,8 +130,9 @@ def _walk(m, walk):
 
 
 def _store(m, store):
-    _address_waits(m, opened(store).submodules.writer)
-    m.d.comb += Assert(store.idle | store.i_commands.valid, "an instruction that runs stays in its queue")
+    parts = opened(store).submodules
+    _address_waits(m, parts.writer)
+    _reader_inside(m, parts.residual)
 
 
 def _halt(component):
@@ -161,6 +163,7 @@ STREAMS: dict[str, Callable[[Config], FormalTop]] = {
     # After a fault no word reaches the loader.
     "Weights": lambda config: SteadyStreams(Weights(config, channel=1), further=_reader_inside,
                                             unless={"o_words": _fault}),
-    "Store": lambda config: SteadyStreams(Store(config), further=_store, without=_requantise),
+    "Gearbox": lambda config: SteadyStreams(Gearbox(config)),
+    "Store": lambda config: SteadyStreams(Store(config, channel=3), further=_store, without=_requantise),
     "RegisterBus": lambda config: SteadyResponses(),
 }

@@ -3,10 +3,14 @@
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numba
 
 from ..rtl.paths import build_root
+
+#: Nothing is allocated, so arrays are handed from function to function without counting references.
+_OPTIONS: dict[str, Any] = {"_nrt": False}
 
 
 def _version() -> str:
@@ -18,13 +22,14 @@ def _version() -> str:
 def entry_point(function: Callable) -> Callable:
     """A function that Python calls, compiled when it is called first and kept in the build directory for the next
     process."""
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(build_root() / "cycle" / _version())
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(build_root() / "cycle" / _version())
     try:
-        return numba.njit(cache=True, _nrt=False)(function)
+        return numba.njit(cache=True, **_OPTIONS)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before
 
 
 #: A function that only compiled ones call.
-inner = numba.njit(_nrt=False)
+inner = numba.njit(**_OPTIONS)

@@ -29,10 +29,10 @@ def _places(*names: str) -> set[int]:
     """Places of blocks (``block``) and of fields (``block.field``) among the words of a state."""
     found: set[int] = set()
     for name in names:
-        block, _, field = name.partition(".")
-        dtype, start = STATE.fields[block][:2]
-        if field:
-            dtype, offset = dtype.fields[field][:2]
+        dtype, start = STATE, 0
+        for part in name.split("."):
+            assert dtype.fields is not None
+            dtype, offset = dtype.fields[part][:2]
             start += offset
         found |= set(range(start // 8, (start + dtype.itemsize) // 8))
     return found

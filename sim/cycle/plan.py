@@ -6,7 +6,7 @@ Timing depends on data only through the masks in the headers of packed steps, wh
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from amaranth.hdl import Shape
@@ -20,13 +20,13 @@ from hdl.isa import (
     QUEUE_OF,
     QUEUES,
     TABLE_ENTRIES,
+    Instruction,
     Opcode,
     OutputFormat,
     Queue,
     body_layout,
     head_layout,
     illegal_fields,
-    instruction_layout,
 )
 from hdl.layouts import PARAMETER_BYTES, header_layout
 
@@ -169,7 +169,7 @@ def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
                       vector_rows, stores["residual_row_stride"])
     residual_sizes = channels[residuals.source]
 
-    last_row = np.append(written.source[1:] != written.source[:-1], True) if len(written.source) else []
+    last_row = np.append(written.source[1:] != written.source[:-1], True)[:len(written.source)]
     signals = np.where(last_row, stores["signal"][written.source], 0)
     fetched = np.array([count * INSTRUCTION_BYTES] if count else [], np.int64)
     runs = [  # by channel: first bytes, sizes, signals, and the longest burst
@@ -217,7 +217,8 @@ def _ended(values: np.ndarray) -> np.ndarray:
 
 # Instructions
 
-class Commands(NamedTuple):
+@dataclass(frozen=True)
+class Commands:
     """Some instructions in program order: their opcodes and, by field, their values; 0 where one has no such field."""
     opcode: np.ndarray
     values: dict[str, np.ndarray]
@@ -249,9 +250,10 @@ def _places(opcode: Opcode) -> list[tuple[str, int, LayoutField]]:
 @cache
 def _reserved(opcode: Opcode) -> np.ndarray:
     """uint8 [64]: the bits of a record that must be zero."""
-    layout = instruction_layout(opcode)
-    ones = {part: {"reserved": -1} for part in ("head", "body")}
-    mask = layout.const(ones).as_value().value & (1 << 8 * INSTRUCTION_BYTES) - 1
+    mask = 0
+    for start, part in ((0, head_layout()), (head_layout().size, body_layout(opcode))):
+        reserved = part["reserved"]
+        mask |= (1 << reserved.width) - 1 << start + reserved.offset
     return np.frombuffer(mask.to_bytes(INSTRUCTION_BYTES, "little"), np.uint8)
 
 
@@ -281,6 +283,10 @@ def decode(config: Config, memory: np.ndarray, entry: int, count: int) -> tuple[
     return opcodes, commands
 
 
+def _broken(config: Config, opcode: Opcode, values: Mapping[str, Any]) -> list[str]:
+    return illegal_fields(config, cast(Instruction, Fields(opcode, values)))
+
+
 def _illegal(config: Config, opcode: Opcode, values: dict[str, np.ndarray], count: int) -> list[tuple[int, str]]:
     """The first instruction of an opcode that breaks a rule, and the rule; empty if there is none."""
     columns = {name: values[name].view(np.int64 if Shape.cast(field.shape).signed else np.uint64)
@@ -289,11 +295,11 @@ def _illegal(config: Config, opcode: Opcode, values: dict[str, np.ndarray], coun
     legal = True
     for one in np.unique(formats):
         group = {name: column[formats == one].view(Every) for name, column in columns.items()}
-        legal &= not illegal_fields(config, Fields(opcode, group | {"format": int(one)}))
+        legal &= not _broken(config, opcode, group | {"format": int(one)})
     if legal:
         return []
     for i, row in enumerate(zip(*(column.tolist() for column in columns.values()))):
-        for why in illegal_fields(config, Fields(opcode, dict(zip(columns, row)))):
+        for why in _broken(config, opcode, dict(zip(columns, row))):
             return [(i, why)]
     return []
 

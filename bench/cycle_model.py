@@ -1,7 +1,8 @@
 """Does the cycle model predict every counter of the RTL, and how much sooner does it know?
 
-Random programs on `tiny`, `small` and `edge`, with memories that are late or not, and two square INT8 layers on `edge`
-at a fixed latency. Every prediction is made before the RTL runs; the figure is the largest difference of any counter.
+Random programs on `tiny`, `small` and `edge`, with memories that are late or not; and at a fixed latency two square INT8
+layers and the layers of :mod:`bench.layers` on `edge`. Every prediction is made before the RTL runs; the figure is the
+largest difference of any counter.
 Speed is simulated cycles per second of wall time, the RTL's from START to the interrupt, the model's from the memory
 image to the counters, and without reading the program.
 """
@@ -11,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from bench.layers import SHAPES, make
 from bench.report import report
-from bench.utilization import square
+from bench.utilization import runnable, square
 from compiler.lower import lower
 from hdl.config import configuration
 from sim.cycle import predict
@@ -78,14 +80,27 @@ def layer(session: Session, size: int) -> tuple[Comparison, Speed]:
                   cycles / min(p.running_seconds for p in predicted)))
 
 
+def suite(session: Session) -> Comparison:
+    """Predicts every layer of the suite, then runs it."""
+    worst = cycles = 0
+    for number, shape in enumerate(tqdm(SHAPES, desc="layers", unit="layer")):
+        rng = np.random.default_rng(number)
+        program = lower(session.config, make(session.config, runnable(shape), rng), shape.lowered_image)
+        predicted = predict(session.config, program)
+        x = rng.integers(-128, 128, program.inputs["x"].shape).astype(np.int8)
+        worst = max(worst, difference(predicted.counters, session.run(program, {"x": x}).counters))
+        cycles += predicted.cycles
+    return Comparison("edge, layers of five networks", len(SHAPES), worst, cycles)
+
+
 def main():
     rng = np.random.default_rng(1)
     cases = [(name, count, stalls) for name, count in PROGRAMS.items() for stalls in MEMORIES]
     comparisons = [random_programs(*case, rng) for case in tqdm(cases, desc="random programs", unit="memory")]
     session = Session(configuration("edge"), "verilator")
     session.prepare()
-    measured = {size: layer(session, size) for size in tqdm(SIZES, desc="layers", unit="layer")}
-    comparisons += [comparison for comparison, _ in measured.values()]
+    measured = {size: layer(session, size) for size in tqdm(SIZES, desc="square layers", unit="layer")}
+    comparisons += [suite(session), *(comparison for comparison, _ in measured.values())]
     rows = [(c.title, c.programs, f"{c.cycles:,}", c.difference, "", "", "") for c in comparisons[:-len(SIZES)]]
     rows += [(c.title, c.programs, f"{c.cycles:,}", c.difference, f"{s.rtl:,.0f}",
               f"{s.predicted:,.0f} ({s.predicted / s.rtl:,.0f} x)",

@@ -1,7 +1,7 @@
 """Does the cycle model predict every counter of the RTL, and how much sooner does it know?
 
-Random programs on `tiny`, `small` and `edge`, with memories that are late or not; and at a fixed latency two square INT8
-layers and the layers of :mod:`bench.layers` on `edge`. Every prediction is made before the RTL runs; the figure is the
+Random programs on `tiny`, `small` and `edge`, with memories that are late or not; and at a fixed latency two square
+INT8 layers and those of :mod:`bench.layers` on `edge`. Every prediction is made before the RTL runs; the figure is the
 largest difference of any counter.
 Speed is simulated cycles per second of wall time, the RTL's from START to the interrupt, the model's from the memory
 image to the counters, and without reading the program.

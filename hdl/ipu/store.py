@@ -128,12 +128,13 @@ class Store(wiring.Component):
         return m
 
     def _start(self, m):
-        """Takes an instruction over when the walk of the one before has ended and the pipeline has left the one before
-        that."""
+        """Takes an instruction over when the walk of the one before ends, and the one before that has left the
+        pipeline."""
         command = self.i_commands.payload
         store = fields_of(command, Opcode.STORE)
         counters = Signal()
         self.walking = Signal()
+        self.walk_ends = Signal()
         self.start = Signal()
         self.wide, self.with_residual = Signal(), Signal()
         self.channels = Signal(range(max(self.config.out_cols, COUNTER_WORDS) + 1))
@@ -145,7 +146,7 @@ class Store(wiring.Component):
         m.d.comb += [
             counters.eq(command.opcode == Opcode.STORE_COUNTERS),  # its fields read as a STORE of nothing
             self.tokens.wait.eq(command.wait),
-            self.start.eq(self.i_commands.valid & self.tokens.granted & ~self.halt & ~self.walking
+            self.start.eq(self.i_commands.valid & self.tokens.granted & ~self.halt & (~self.walking | self.walk_ends)
                           & ~self.in_use.bit_select(~self.context, 1) & self.residual.i_residuals.ready),
             self.tokens.take.eq(self.start),
             self.i_commands.ready.eq(self.start),
@@ -209,6 +210,7 @@ class Store(wiring.Component):
             slot.offset.eq(Mux(self.row_start, self.walk.address, offset)),
             slot.row_end.eq(ending | last_block & ~straddles),
             slot.last.eq(slot.row_end & self.walk.last),
+            self.walk_ends.eq(slot.valid & slot.last),
             *(slot.lanes[lane].eq(~ending & (channels_left > lane)) for lane in range(lanes)),
             self.residual.o_blocks.ready.eq(slot.valid & self.with_residual & ~ending),
             self.walk.step.eq(slot.valid & slot.row_end),
@@ -226,8 +228,8 @@ class Store(wiring.Component):
             with m.If(slot.row_end):
                 m.d.sync += [self.post_vector.eq(self.post_vector + 1), self.post_block.eq(0),
                              self.parameter_block.eq(self.channel_block)]
-            with m.If(slot.last):
-                m.d.sync += self.walking.eq(0)
+        with m.If(self.walk_ends):
+            m.d.sync += self.walking.eq(0)
         with m.If(self.start):
             m.d.sync += [self.walking.eq(1), self.post_vector.eq(store.acc_vector), self.post_block.eq(0),
                          self.parameter_block.eq(store.channel >> clog2(lanes))]
@@ -305,10 +307,10 @@ class Store(wiring.Component):
         snapshot = Signal(words * ACC_BITS)
         counted = Signal.like(self.post_values)
         values = Signal.like(self.post_values)
+        with m.If(self.slot.valid):
+            m.d.sync += [counted.eq(snapshot), snapshot.eq(snapshot >> len(counted.as_value()))]
         with m.If(self.start & (self.i_commands.payload.opcode == Opcode.STORE_COUNTERS)):
             m.d.sync += snapshot.eq(self.counters)
-        with m.Elif(self.slot.valid):
-            m.d.sync += [counted.eq(snapshot), snapshot.eq(snapshot >> len(counted.as_value()))]
         m.d.comb += values.eq(Mux(settings.counters, counted.as_value(), self.post_values.as_value()))
         return values
 

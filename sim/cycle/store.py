@@ -127,7 +127,6 @@ def store(s, k, p):
     f, w, q, r = s.store, s.wires, s.queues, s.residual
     valid, head = q.level[2] != 0, q.head[2]
     got = valid and granted(s, 2, p[k.store_wait + head])
-    w.store_start = got and not f.walking and not f.in_use[1 - f.context] and not r.active
     w.slot = w.row_end = w.slot_last = w.fills = w.block_taken = w.run_pushed = 0
     if f.walking and f.reserved != WORDS:
         i, lanes, bus = f.instruction, k.post_lanes, k.bus_bytes
@@ -145,6 +144,7 @@ def store(s, k, p):
             w.fills = w.row_end or offset + min(left, lanes) * size >= bus
             w.run_pushed = f.row_start
     w.done = f.last_pipe >> (PIPELINE - 1) & 1
+    w.store_start = got and (not f.walking or w.slot_last) and not f.in_use[1 - f.context] and not r.active
 
     if f.walking:
         s.counters[12 if w.slot else 14] += 1

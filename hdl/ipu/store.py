@@ -194,38 +194,40 @@ class Store(wiring.Component):
             "valid": 1, "context": 1, "lanes": lanes, "offset": clog2(bus), "row_end": 1, "last": 1}))
         self.row_start = Signal(init=1)
         ending = Signal()  # the row's results are through, their last word is not
-        offset = Signal(clog2(bus))
+        offset, next_offset = Signal(clog2(bus)), Signal(clog2(bus))
         left = Signal.like(self.channels)
         channels_left = Signal.like(left)
-        last_block, straddles = Signal(), Signal()
+        valid, row_end, last_block, straddles = Signal(), Signal(), Signal(), Signal()
         end = Signal(range(bus + 4 * lanes))  # of a row, in its last block
         m.d.comb += [
             channels_left.eq(Mux(self.row_start, self.channels, left)),
             last_block.eq(channels_left <= lanes),
-            end.eq(slot.offset + Mux(self.wide, channels_left << 2, channels_left)),
+            offset.eq(Mux(self.row_start, self.walk.address, next_offset)),
+            end.eq(offset + Mux(self.wide, channels_left << 2, channels_left)),
             straddles.eq(end > bus),
-            slot.valid.eq(self.walking & self.room
-                          & (~self.with_residual | ending | self.residual.o_blocks.valid)),
+            valid.eq(self.walking & self.room & (~self.with_residual | ending | self.residual.o_blocks.valid)),
+            row_end.eq(ending | last_block & ~straddles),
+            self.walk_ends.eq(valid & row_end & self.walk.last),
+            slot.valid.eq(valid),
             slot.context.eq(self.context),
-            slot.offset.eq(Mux(self.row_start, self.walk.address, offset)),
-            slot.row_end.eq(ending | last_block & ~straddles),
-            slot.last.eq(slot.row_end & self.walk.last),
-            self.walk_ends.eq(slot.valid & slot.last),
+            slot.offset.eq(offset),
+            slot.row_end.eq(row_end),
+            slot.last.eq(row_end & self.walk.last),
             *(slot.lanes[lane].eq(~ending & (channels_left > lane)) for lane in range(lanes)),
-            self.residual.o_blocks.ready.eq(slot.valid & self.with_residual & ~ending),
-            self.walk.step.eq(slot.valid & slot.row_end),
-            self.post_fetch.eq(slot.valid & ~ending),
+            self.residual.o_blocks.ready.eq(valid & self.with_residual & ~ending),
+            self.walk.step.eq(valid & row_end),
+            self.post_fetch.eq(valid & ~ending),
         ]
-        with m.If(slot.valid):
+        with m.If(valid):
             m.d.sync += [
-                self.row_start.eq(slot.row_end),
-                ending.eq(~slot.row_end & last_block),
+                self.row_start.eq(row_end),
+                ending.eq(~row_end & last_block),
                 left.eq(channels_left - lanes),
-                offset.eq(slot.offset + Mux(self.wide, 4 * lanes, lanes)),
+                next_offset.eq(offset + Mux(self.wide, 4 * lanes, lanes)),
                 self.post_block.eq(self.post_block + 1),
                 self.parameter_block.eq(self.parameter_block + 1),
             ]
-            with m.If(slot.row_end):
+            with m.If(row_end):
                 m.d.sync += [self.post_vector.eq(self.post_vector + 1), self.post_block.eq(0),
                              self.parameter_block.eq(self.channel_block)]
         with m.If(self.walk_ends):

@@ -17,12 +17,14 @@ from hdl.isa import Instruction, Opcode, OutputFormat, Queue
 from hdl.layouts import PARAMETER_BYTES
 
 from .geometry import Geometry
+from .opening import Region, loaded_parts, slices, whole
 from .pieces import Piece, Rectangle, pieces, rectangles, tapered
 from .tiling import Run, Tiling, even
 from .weights import Image
 
 #: Parts in which the first activations are loaded, at most.
 FIRST_PARTS = 8
+NEXT_PARTS = 4
 
 #: Loads of activations that are under way in the beginning; more would take the bus from the first weights.
 AHEAD = 4
@@ -59,8 +61,6 @@ class Product:
         They are the first steps that the accumulators see.
     load : Instruction or None
         The activations that it waits for.
-    gates : bool
-        One of the first loads waits for its end.
     begins, ends : bool
         It is the first, or the last, of its piece.
     stored : bool
@@ -78,7 +78,6 @@ class Product:
     part: Rectangle
     initial: bool
     load: Instruction | None
-    gates: bool = False
     begins: bool = False
     ends: bool = False
     stored: bool = False
@@ -112,7 +111,7 @@ class Emitter:
     def program(self) -> list[Instruction]:
         products = [self._products(piece) for piece in self.pieces]
         _keep_weights([product for piece in products for product in piece])
-        _gate_loads(products)
+        _queue_loads(products[0])
         program: list[Instruction] = []
         for piece, following in zip(products, [*products[1:], []]):
             before = self._first_loads(piece) if piece is products[0] else [[]]
@@ -130,57 +129,53 @@ class Emitter:
     # Products
 
     def _products(self, piece: Piece) -> list[Product]:
-        """The program's first step is taken as its vectors come in, the last one as its results go out."""
-        first, last = piece is self.pieces[0], piece is self.pieces[-1]
+        """The program's first step is taken as its vectors come in, a tile's last one as its results go out."""
+        first = piece is self.pieces[0]
+        order = self._order(piece)
+        opening = {slice.steps[0]: slice for slice in slices(self.tiling, piece, order)} if first else {}
         products: list[Product] = []
-        runs = self._runs(piece)
+        runs = self._runs(piece, order, list(opening))
         for run in runs:
             begins, completes = run is runs[0], piece.last and run is runs[-1]
-            parts: list[tuple[Rectangle, Instruction | None]]
-            if first and begins:
-                parts = list(self._loaded_parts(piece))
-            elif completes and self._is_stored_by_parts(piece):
-                sizes = self._last_parts(piece) if last else [-(-piece.vectors // STORE_PARTS)]
-                parts = [(part, None) for part in rectangles(piece.rows[1], piece.columns[1], sizes)]
+            if completes and self._is_stored_by_parts(piece):
+                sizes = self._store_parts(piece)
+            elif run[0] in opening and len(run) == 1:
+                sizes = [-(-piece.vectors // (FIRST_PARTS if begins else NEXT_PARTS))]
             else:
-                parts = [(piece.whole, None)]
+                sizes = [piece.vectors]
+            parts: list[tuple[Rectangle, Region | None]]
+            cut = rectangles(piece.rows[1], piece.columns[1], sizes)
+            if run[0] in opening:
+                parts = list(loaded_parts(self.tiling, piece, opening[run[0]].region, cut))
+            else:
+                parts = [(part, None) for part in cut]
             images = [piece.images[step] for step in run]
-            products += [Product(piece, images, run[0], part, piece.first and begins, load, stored=completes,
-                                 opens=completes and part is parts[0][0]) for part, load in parts]
+            products += [Product(piece, images, run[0], part, piece.first and begins,
+                                 None if region is None else self._load_activations(piece, region),
+                                 stored=completes, opens=completes and part is parts[0][0]) for part, region in parts]
         if piece.new and not first:
-            products[0].load = self._load_activations(piece, (0, piece.row_span.loaded),
-                                                      (0, piece.column_span.loaded))
+            products[0].load = self._load_activations(piece, whole(piece))
         products[0].begins = products[-1].ends = True
         return products
 
-    def _runs(self, piece: Piece) -> list[list[int]]:
-        """Steps that one GEMM takes. The array waits for the weights of the program's first step, so that is the last
-        one if it is shorter. Equal steps are parted, so that one keeps the weights for the other."""
-        first, parts = piece is self.pieces[0], self._is_stored_by_parts(piece)
-        images, order = piece.images, list(range(len(piece.images)))
-        if first and images[-1].bytes < images[0].bytes:
+    def _order(self, piece: Piece) -> list[int]:
+        """The piece's steps. The array waits for the weights of the program's first step, so that is the last one if it
+        is shorter."""
+        order = list(range(len(piece.images)))
+        if piece is self.pieces[0] and piece.images[-1].bytes < piece.images[0].bytes:
             order = [order[-1], *order[:-1]]
+        return order
+
+    def _runs(self, piece: Piece, order: list[int], starts: list[int]) -> list[list[int]]:
+        """Steps that one GEMM takes: up to one of ``starts``, and the last one alone if it is stored by parts. Equal
+        steps are parted, so that one keeps the weights for the other."""
+        images, parts = piece.images, self._is_stored_by_parts(piece)
         runs = [order[:1]]
         for a, b in pairwise(order):
-            if b != a + 1 or images[a] == images[b] or (first and a == order[0]) or (parts and b == order[-1]):
+            if b != a + 1 or images[a] == images[b] or b in starts or (parts and b == order[-1]):
                 runs.append([])
             runs[-1].append(b)
         return runs
-
-    def _loaded_parts(self, piece: Piece) -> Iterator[tuple[Rectangle, Instruction | None]]:
-        """Parts of the first tile and the loads that complete what they look at: rows, or columns if it is one row."""
-        (_, rows), (_, columns) = piece.rows, piece.columns
-        all_rows, all_columns = (0, piece.row_span.loaded), (0, piece.column_span.loaded)
-        length, done = columns if rows == 1 else rows, 0
-        for first, count in even(length, min(FIRST_PARTS, length)):
-            if rows == 1:
-                end = piece.column_span.needed(first + count, self.geometry.columns.taps)
-                part, region = Rectangle(0, first, 1, count), (all_rows, (done, end - done))
-            else:
-                end = piece.row_span.needed(first + count, piece.chunk.tap_rows[1])
-                part, region = Rectangle(first, 0, count, columns), ((done, end - done), all_columns)
-            yield part, self._load_activations(piece, *region) if end > done else None
-            done = end
 
     def _store_cycles(self, piece: Piece) -> int:
         """Of one vector."""
@@ -194,7 +189,7 @@ class Emitter:
         long = 2 * self._store_cycles(piece) >= compute and self.tiles <= FEW_TILES
         return piece is self.pieces[-1] or (piece.last and long)
 
-    def _last_parts(self, piece: Piece) -> list[int]:
+    def _store_parts(self, piece: Piece) -> list[int]:
         compute = max(1, piece.images[-1].planes)
         return tapered(piece.vectors, min(1, self._store_cycles(piece) / compute))
 
@@ -204,10 +199,11 @@ class Emitter:
         """What comes before each of the first products: the weights of the first step, then the vectors by parts, the
         other weights before those that wait, and before the first store its parameters."""
         fresh = [image for product in products for image in product.fresh]
-        loads = [[product.load] if product.load else [] for product in products if product.step == products[0].step]
+        loads = [[product.load] if product.load else [] for product in products]
         loads[0] = [*_load_weights(self.config, fresh[:1]), *loads[0]]
         loads[min(AHEAD, len(loads)) - 1] += _load_weights(self.config, fresh[1:])
-        loads[0 if products[0].stored else -1] += [*self._load_table(), *self._load_parameters(products[0].piece)]
+        parameters = 0 if products[0].stored else min(FIRST_PARTS, len(loads)) - 1
+        loads[parameters] += [*self._load_table(), *self._load_parameters(products[0].piece)]
         return loads
 
     def _loads(self, products: list[Product]) -> list[Instruction]:
@@ -217,17 +213,18 @@ class Emitter:
                 *(product.load for product in products if product.load is not None),
                 *self._load_parameters(products[0].piece)]
 
-    def _load_activations(self, piece: Piece, rows: Run, columns: Run) -> Instruction:
-        """Some of the rows and columns that the piece needs, counted from the first loaded one."""
-        geometry, (channel, channels) = self.geometry, piece.loaded_channels
+    def _load_activations(self, piece: Piece, region: Region) -> Instruction:
+        geometry, rows, columns, (channel, channels) = self.geometry, region.rows, region.columns, region.channels
+        pixel = piece.loaded_channels[1]
         row_span, column_span = piece.row_span, piece.column_span
         row_stride, column_stride = row_span.step * geometry.row_pitch, column_span.step * geometry.channels
         fields = {
             "address": (self.addresses.x + row_span.start * geometry.row_pitch + rows[0] * row_stride
-                        + column_span.start * geometry.channels + columns[0] * column_stride + channel),
-            "buffer_address": self._buffer(piece) + rows[0] * piece.pitch + columns[0] * channels,
+                        + column_span.start * geometry.channels + columns[0] * column_stride
+                        + piece.loaded_channels[0] + channel),
+            "buffer_address": self._buffer(piece) + rows[0] * piece.pitch + columns[0] * pixel + channel,
         }
-        if channels == column_stride:  # pixels follow one another on both sides
+        if channels == pixel == column_stride:  # pixels follow one another on both sides
             row_bytes = columns[1] * channels
             if rows[1] == 1 or row_bytes == row_stride == piece.pitch:  # so do rows
                 fields |= {"rows": 1, "row_bytes": rows[1] * row_bytes, "blocks": 1}
@@ -235,7 +232,7 @@ class Emitter:
                 fields |= {"rows": rows[1], "row_bytes": row_bytes, "stride": row_stride,
                            "buffer_stride": piece.pitch, "blocks": 1}
         else:
-            fields |= {"rows": columns[1], "row_bytes": channels, "stride": column_stride, "buffer_stride": channels,
+            fields |= {"rows": columns[1], "row_bytes": channels, "stride": column_stride, "buffer_stride": pixel,
                        "blocks": rows[1], "block_stride": row_stride, "buffer_block_stride": piece.pitch}
         return Instruction(Opcode.LOAD_ACTIVATIONS, fields, wait=(Queue.COMPUTE,) if piece.load >= 2 else (),
                            signal=(Queue.COMPUTE,))
@@ -311,7 +308,7 @@ class Emitter:
         }
         wait = [Queue.LOAD] if product.load is not None else []
         wait += [Queue.STORE] if product.begins and piece.first and piece.tile >= 2 else []
-        signal = [Queue.LOAD] if product.gates or (product.ends and piece.frees) else []
+        signal = [Queue.LOAD] if product.ends and piece.frees else []
         signal += [Queue.STORE] if product.stored else []
         return Instruction(Opcode.GEMM, fields, wait=tuple(wait), signal=tuple(signal))
 
@@ -363,14 +360,13 @@ def _keep_weights(products: list[Product]):
         following.fresh = following.images[product.keep:]
 
 
-def _gate_loads(products: list[list[Product]]):
-    """The loads of the first piece's parts and the next load of activations each wait for a product before."""
-    first, *others = ([product for product in piece if product.load is not None] for piece in products)
-    loads = first + next((piece for piece in others if piece), [])
-    for product, before in zip(loads[AHEAD:], first):
-        assert product.load is not None
-        product.load = replace(product.load, wait=(Queue.COMPUTE,))
-        before.gates = True
+def _queue_loads(products: list[Product]):
+    """So many of the first piece's loads are under way at once: each waits for one before."""
+    loading = [product for product in products if product.load is not None]
+    for before, product in zip(loading, loading[AHEAD:]):
+        assert before.load is not None and product.load is not None
+        before.load = replace(before.load, signal=(Queue.LOAD, *before.load.signal))
+        product.load = replace(product.load, wait=(Queue.LOAD,))
 
 
 def _load_weights(config: Config, images: list[Image]) -> list[Instruction]:

@@ -1,0 +1,73 @@
+"""How a program opens: its first piece's window is taken slice by slice, as the activations come in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .pieces import Piece, Rectangle
+from .tiling import Run, Tiling
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of what a piece loads: rows, columns and channels, counted from the first loaded ones."""
+
+    rows: Run
+    columns: Run
+    channels: Run
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Consecutive steps, and the activations that they need and those before did not."""
+
+    steps: list[int]
+    region: Region
+
+
+def whole(piece: Piece) -> Region:
+    """All that a piece loads."""
+    return Region((0, piece.row_span.loaded), (0, piece.column_span.loaded), (0, piece.loaded_channels[1]))
+
+
+def slices(tiling: Tiling, piece: Piece, order: list[int]) -> list[Slice]:
+    """Slices of a piece's window, its steps taken in this order.
+
+    A window of one pixel is cut into channels, a step first and then twice as many each time: loads of few channels
+    are many short bursts. That of a single row of windows is cut into rows of taps. Others are one slice.
+    """
+    config, all_of_it = tiling.config, whole(piece)
+    taps = tiling.taps(piece.outputs, piece.chunk, piece.column_span)
+    line, channels = config.line_bytes, piece.loaded_channels[1]
+    if taps.bytes == channels and channels % config.bus_bytes == 0:
+        cut, count = [order[:1]], 1
+        while (done := sum(map(len, cut))) < len(order):
+            cut.append(order[done:done + count])
+            count *= 2
+        return [Slice(steps, Region(all_of_it.rows, all_of_it.columns, (
+            steps[0] * line, min(len(steps) * line, channels - steps[0] * line)))) for steps in cut]
+    row_bytes = taps.size * taps.taps
+    if piece.rows[1] == 1 and taps.rows > 1 and row_bytes % line == 0:
+        per_row, cut, done = row_bytes // line, [], 0
+        for row in range(taps.rows):
+            end = piece.row_span.needed(1, row + 1)
+            cut.append(Slice(order[row * per_row:(row + 1) * per_row],
+                             Region((done, end - done), all_of_it.columns, all_of_it.channels)))
+            done = end
+        return cut
+    return [Slice(order, all_of_it)]
+
+
+def loaded_parts(tiling: Tiling, piece: Piece, region: Region,
+                 parts: list[Rectangle]) -> Iterator[tuple[Rectangle, Region | None]]:
+    """Parts of a vector tile, and what of a region each looks at and those before did not: rows, or columns if there is
+    one row of windows."""
+    done = 0
+    for part in parts:
+        if piece.rows[1] > 1:
+            end = piece.row_span.needed(part.row + part.rows, piece.chunk.tap_rows[1])
+            new = Region((done, end - done), region.columns, region.channels)
+        else:
+            end = piece.column_span.needed(part.column + part.columns, tiling.geometry.columns.taps)
+            new = Region(region.rows, (done, end - done), region.channels)
+        yield part, new if end > done and new.rows[1] > 0 else None
+        done = max(done, end)

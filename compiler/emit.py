@@ -17,7 +17,7 @@ from hdl.isa import Instruction, Opcode, OutputFormat, Queue
 from hdl.layouts import PARAMETER_BYTES
 
 from .geometry import Geometry
-from .opening import Region, loaded_parts, slices, whole
+from .opening import Region, loaded_parts, opening_slices, whole
 from .pieces import Piece, Rectangle, pieces, rectangles, tapered
 from .tiling import Run, Tiling, even
 from .weights import Image
@@ -27,7 +27,7 @@ FIRST_PARTS = 8
 NEXT_PARTS = 4
 
 #: Loads of activations that are under way in the beginning; more would take the bus from the first weights.
-AHEAD = 4
+AHEAD = 2
 
 #: If storing a tile takes longer than computing half of it, each of so few tiles at most is stored in so many parts.
 FEW_TILES, STORE_PARTS = 16, 4
@@ -115,7 +115,8 @@ class Emitter:
         program: list[Instruction] = []
         for piece, following in zip(products, [*products[1:], []]):
             before = self._first_loads(piece) if piece is products[0] else [[]]
-            before[-1] += self._loads(following)  # one piece ahead
+            last = max((i for i, loads in enumerate(before) if loads), default=0)
+            before[last] += self._loads(following)  # one piece ahead
             before += [[]] * (len(piece) - len(before))
             for product, loads in zip(piece, before):
                 program += [*loads, self._gemm(product)]
@@ -132,7 +133,7 @@ class Emitter:
         """The program's first step is taken as its vectors come in, a tile's last one as its results go out."""
         first = piece is self.pieces[0]
         order = self._order(piece)
-        opening = {slice.steps[0]: slice for slice in slices(self.tiling, piece, order)} if first else {}
+        opening = {slice.steps[0]: slice for slice in opening_slices(self.tiling, piece, order)} if first else {}
         products: list[Product] = []
         runs = self._runs(piece, order, list(opening))
         for run in runs:
@@ -198,10 +199,12 @@ class Emitter:
     def _first_loads(self, products: list[Product]) -> list[list[Instruction]]:
         """What comes before each of the first products: the weights of the first step, then the vectors by parts, the
         other weights before those that wait, and before the first store its parameters."""
-        fresh = [image for product in products for image in product.fresh]
         loads = [[product.load] if product.load else [] for product in products]
-        loads[0] = [*_load_weights(self.config, fresh[:1]), *loads[0]]
-        loads[min(AHEAD, len(loads)) - 1] += _load_weights(self.config, fresh[1:])
+        loads[0] = [*_load_weights(self.config, products[0].fresh), *loads[0]]
+        runs = [i for i, product in enumerate(products) if i == 0 or product.step != products[i - 1].step]
+        for begin, end in pairwise([*runs, len(products)]):
+            if end < len(products):
+                loads[min(begin + AHEAD, end) - 1] += _load_weights(self.config, products[end].fresh)
         parameters = 0 if products[0].stored else min(FIRST_PARTS, len(loads)) - 1
         loads[parameters] += [*self._load_table(), *self._load_parameters(products[0].piece)]
         return loads

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .pieces import Piece, Rectangle
-from .tiling import Run, Tiling
+from .tiling import Run, Tiling, slices
+
+#: Slices after the first, at most.
+MOST_SLICES = 8
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ def whole(piece: Piece) -> Region:
     return Region((0, piece.row_span.loaded), (0, piece.column_span.loaded), (0, piece.loaded_channels[1]))
 
 
-def slices(tiling: Tiling, piece: Piece, order: list[int]) -> list[Slice]:
+def opening_slices(tiling: Tiling, piece: Piece, order: list[int]) -> list[Slice]:
     """Slices of a piece's window, its steps taken in this order.
 
     A window of one pixel is cut into channels, a step first and then twice as many each time: loads of few channels
@@ -39,10 +42,8 @@ def slices(tiling: Tiling, piece: Piece, order: list[int]) -> list[Slice]:
     taps = tiling.taps(piece.outputs, piece.chunk, piece.column_span)
     line, channels = config.line_bytes, piece.loaded_channels[1]
     if taps.bytes == channels and channels % config.bus_bytes == 0:
-        cut, count = [order[:1]], 1
-        while (done := sum(map(len, cut))) < len(order):
-            cut.append(order[done:done + count])
-            count *= 2
+        rest = order[1:]
+        cut = [order[:1], *(rest[a:a + n] for a, n in slices(len(rest), -(-len(rest) // MOST_SLICES) or 1))]
         return [Slice(steps, Region(all_of_it.rows, all_of_it.columns, (
             steps[0] * line, min(len(steps) * line, channels - steps[0] * line)))) for steps in cut]
     row_bytes = taps.size * taps.taps

@@ -23,11 +23,9 @@ from .tiling import Run, Tiling, even
 from .weights import Image
 
 #: Parts in which the first activations are loaded, at most.
-FIRST_PARTS = 8
-NEXT_PARTS = 4
 
 #: Loads of activations that are under way in the beginning; more would take the bus from the first weights.
-AHEAD = 2
+AHEAD = 4
 
 #: If storing a tile takes longer than computing half of it, each of so few tiles at most is stored in so many parts.
 FEW_TILES, STORE_PARTS = 16, 4
@@ -140,8 +138,8 @@ class Emitter:
             begins, completes = run is runs[0], piece.last and run is runs[-1]
             if completes and self._is_stored_by_parts(piece):
                 sizes = self._store_parts(piece)
-            elif run[0] in opening and len(run) == 1:
-                sizes = [-(-piece.vectors // (FIRST_PARTS if begins else NEXT_PARTS))]
+            elif run[0] in opening:
+                sizes = [-(-piece.vectors // opening[run[0]].parts)]
             else:
                 sizes = [piece.vectors]
             parts: list[tuple[Rectangle, Region | None]]
@@ -173,7 +171,7 @@ class Emitter:
         images, parts = piece.images, self._is_stored_by_parts(piece)
         runs = [order[:1]]
         for a, b in pairwise(order):
-            if b != a + 1 or images[a] == images[b] or b in starts or (parts and b == order[-1]):
+            if b != a + 1 or images[a] == images[b] or b in starts or (a == order[0] and piece is self.pieces[0]) or (parts and b == order[-1]):
                 runs.append([])
             runs[-1].append(b)
         return runs
@@ -205,8 +203,12 @@ class Emitter:
         for begin, end in pairwise([*runs, len(products)]):
             if end < len(products):
                 loads[min(begin + AHEAD, end) - 1] += _load_weights(self.config, products[end].fresh)
-        parameters = 0 if products[0].stored else min(FIRST_PARTS, len(loads)) - 1
+        parameters = 0 if products[0].stored else min(8, len(loads)) - 1
         loads[parameters] += [*self._load_table(), *self._load_parameters(products[0].piece)]
+        filled = [i for i, found in enumerate(loads) if found]
+        for before, i in pairwise(filled):
+            loads[before] += loads[i]
+            loads[i] = []
         return loads
 
     def _loads(self, products: list[Product]) -> list[Instruction]:

@@ -4,10 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .pieces import Piece, Rectangle
-from .tiling import Run, Tiling, slices
+from .tiling import Run, Tiling, even, slices
 
 #: Slices after the first, at most.
 MOST_SLICES = 8
+
+ROW_PARTS = 2
+
+FIRST_PARTS = 8
+
+NEXT_PARTS = 2
 
 
 @dataclass(frozen=True)
@@ -21,10 +27,12 @@ class Region:
 
 @dataclass(frozen=True)
 class Slice:
-    """Consecutive steps, and the activations that they need and those before did not."""
+    """Consecutive steps, the activations that they need and those before did not, and in how many parts of the vectors
+    these are loaded."""
 
     steps: list[int]
     region: Region
+    parts: int = 1
 
 
 def whole(piece: Piece) -> Region:
@@ -45,23 +53,30 @@ def opening_slices(tiling: Tiling, piece: Piece, order: list[int]) -> list[Slice
         rest = order[1:]
         cut = [order[:1], *(rest[a:a + n] for a, n in slices(len(rest), -(-len(rest) // MOST_SLICES) or 1))]
         return [Slice(steps, Region(all_of_it.rows, all_of_it.columns, (
-            steps[0] * line, min(len(steps) * line, channels - steps[0] * line)))) for steps in cut]
-    row_bytes = taps.size * taps.taps
-    if piece.rows[1] == 1 and taps.rows > 1 and row_bytes % line == 0:
-        per_row, cut, done = row_bytes // line, [], 0
+            steps[0] * line, min(len(steps) * line, channels - steps[0] * line))),
+            1 if len(steps) > 1 else FIRST_PARTS if steps is cut[0] else NEXT_PARTS) for steps in cut]
+    if piece.rows[1] == 1 and taps.size % line == 0 and taps.rows * taps.taps > 1:
+        cut, steps, above = [], iter(order), 0
         for row in range(taps.rows):
             end = piece.row_span.needed(1, row + 1)
-            cut.append(Slice(order[row * per_row:(row + 1) * per_row],
-                             Region((done, end - done), all_of_it.columns, all_of_it.channels)))
-            done = end
+            left = 0
+            for first, count in even(taps.taps, min(ROW_PARTS, taps.taps)):
+                right = piece.column_span.needed(piece.columns[1], first + count)
+                cut.append(Slice([next(steps) for _ in range(count * taps.size // line)],
+                                 Region((above, end - above), (left, right - left), all_of_it.channels)))
+                left = right
+            above = end
         return cut
-    return [Slice(order, all_of_it)]
+    return [Slice(order[:1], all_of_it, FIRST_PARTS)]
 
 
 def loaded_parts(tiling: Tiling, piece: Piece, region: Region,
                  parts: list[Rectangle]) -> Iterator[tuple[Rectangle, Region | None]]:
     """Parts of a vector tile, and what of a region each looks at and those before did not: rows, or columns if there is
     one row of windows."""
+    if len(parts) == 1:
+        yield parts[0], region if region.rows[1] and region.columns[1] else None
+        return
     done = 0
     for part in parts:
         if piece.rows[1] > 1:
@@ -70,5 +85,5 @@ def loaded_parts(tiling: Tiling, piece: Piece, region: Region,
         else:
             end = piece.column_span.needed(part.column + part.columns, tiling.geometry.columns.taps)
             new = Region(region.rows, (done, end - done), region.channels)
-        yield part, new if end > done and new.rows[1] > 0 else None
+        yield part, new if end > done else None
         done = max(done, end)

@@ -291,7 +291,7 @@ def _cuts(config: Config, geometry: Geometry, outputs: tuple[OutputTile, ...]) -
                 yield replace(whole, whole_pixels=True)
             if whole.fits():
                 yield whole
-            if geometry.is_uniform or not whole.fits():
+            if not whole.fits():
                 yield from _chunked(whole, most)
 
 

@@ -25,7 +25,9 @@ from .weights import Image
 #: Parts in which the first activations are loaded, at most.
 
 #: Loads of activations that are under way in the beginning; more would take the bus from the first weights.
-AHEAD = 4
+AHEAD = 3
+LEAD = 2
+WA = 3
 
 #: If storing a tile takes longer than computing half of it, each of so few tiles at most is stored in so many parts.
 FEW_TILES, STORE_PARTS = 16, 4
@@ -202,11 +204,15 @@ class Emitter:
         runs = [i for i, product in enumerate(products) if i == 0 or product.step != products[i - 1].step]
         for begin, end in pairwise([*runs, len(products)]):
             if end < len(products):
-                loads[min(begin + AHEAD, end) - 1] += _load_weights(self.config, products[end].fresh)
+                w = _load_weights(self.config, products[end].fresh)
+                if WA == 0 and begin == 0: loads[0][1:1] = w
+                elif WA == 0: loads[begin][:0] = w
+                else: loads[min(begin + WA, end) - 1] += w
         parameters = 0 if products[0].stored else min(8, len(loads)) - 1
         loads[parameters] += [*self._load_table(), *self._load_parameters(products[0].piece)]
         filled = [i for i, found in enumerate(loads) if found]
-        for before, i in pairwise(filled):
+        for before, i in zip([*[0] * LEAD, *filled[1:]], filled[1:]):
+            if i == before: continue
             loads[before] += loads[i]
             loads[i] = []
         return loads

@@ -229,7 +229,8 @@ class Tiling:
         bus = self.config.bus_bytes
         if channels == self.geometry.channels and columns.step == 1:
             return -(-height * columns.loaded * channels // bus) + height
-        return height * columns.loaded * (-(-channels // bus) + 1)
+        aligned = channels % bus == self.geometry.channels % bus == 0
+        return height * columns.loaded * max(3, -(-channels // bus) + (not aligned))
 
     def _step_words(self, tile: OutputTile) -> int:
         """Bus words of a step, about: at most."""

@@ -25,9 +25,9 @@ from .weights import Image
 #: Parts in which the first activations are loaded, at most.
 
 #: Loads of activations that are under way in the beginning; more would take the bus from the first weights.
-AHEAD = 3
+AHEAD = 2
 LEAD = 2
-WA = 3
+WA = 2
 
 #: If storing a tile takes longer than computing half of it, each of so few tiles at most is stored in so many parts.
 FEW_TILES, STORE_PARTS = 16, 4
@@ -147,7 +147,7 @@ class Emitter:
             parts: list[tuple[Rectangle, Region | None]]
             cut = rectangles(piece.rows[1], piece.columns[1], sizes)
             if run[0] in opening:
-                parts = list(loaded_parts(self.tiling, piece, opening[run[0]].region, cut))
+                parts = loaded_parts(self.tiling, piece, opening[run[0]], cut)
             else:
                 parts = [(part, None) for part in cut]
             images = [piece.images[step] for step in run]

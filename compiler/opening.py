@@ -1,6 +1,5 @@
 """How a program opens: its first piece's window is taken slice by slice, as the activations come in."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .pieces import Piece, Rectangle
@@ -60,7 +59,7 @@ def opening_slices(tiling: Tiling, piece: Piece, order: list[int]) -> list[Slice
         for row in range(taps.rows):
             end = piece.row_span.needed(1, row + 1)
             left = 0
-            for first, count in even(taps.taps, min(ROW_PARTS, taps.taps)):
+            for first, count in even(taps.taps, min(ROW_PARTS if row + 1 == taps.rows else 1, taps.taps)):
                 right = piece.column_span.needed(piece.columns[1], first + count)
                 cut.append(Slice([next(steps) for _ in range(count * taps.size // line)],
                                  Region((above, end - above), (left, right - left), all_of_it.channels)))
@@ -70,20 +69,22 @@ def opening_slices(tiling: Tiling, piece: Piece, order: list[int]) -> list[Slice
     return [Slice(order[:1], all_of_it, FIRST_PARTS)]
 
 
-def loaded_parts(tiling: Tiling, piece: Piece, region: Region,
-                 parts: list[Rectangle]) -> Iterator[tuple[Rectangle, Region | None]]:
-    """Parts of a vector tile, and what of a region each looks at and those before did not: rows, or columns if there is
-    one row of windows."""
-    if len(parts) == 1:
-        yield parts[0], region if region.rows[1] and region.columns[1] else None
-        return
-    done = 0
-    for part in parts:
-        if piece.rows[1] > 1:
-            end = piece.row_span.needed(part.row + part.rows, piece.chunk.tap_rows[1])
-            new = Region((done, end - done), region.columns, region.channels)
+def loaded_parts(tiling: Tiling, piece: Piece, slice_: Slice,
+                 parts: list[Rectangle]) -> list[tuple[Rectangle, Region | None]]:
+    """Parts of a vector tile, and what each has to load: the first of some of them what they all look at of the slice's
+    region and parts before do not. These are rows, or columns if there is one row of windows."""
+    region, found, done = slice_.region, [], 0
+    groups = [run for run in even(len(parts), min(slice_.parts, len(parts)))]
+    for first, count in groups:
+        last = parts[first + count - 1]
+        if len(groups) == 1:
+            new = region
+        elif piece.rows[1] > 1:
+            end = piece.row_span.needed(last.row + last.rows, piece.chunk.tap_rows[1])
+            new, done = Region((done, end - done), region.columns, region.channels), end
         else:
-            end = piece.column_span.needed(part.column + part.columns, tiling.geometry.columns.taps)
-            new = Region(region.rows, (done, end - done), region.channels)
-        yield part, new if end > done else None
-        done = max(done, end)
+            end = piece.column_span.needed(last.column + last.columns, tiling.geometry.columns.taps)
+            new, done = Region(region.rows, (done, end - done), region.channels), end
+        found.append((parts[first], new if new.rows[1] and new.columns[1] else None))
+        found += [(part, None) for part in parts[first + 1:first + count]]
+    return found

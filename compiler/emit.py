@@ -6,7 +6,6 @@ order in which each waits only for earlier ones, and a piece's loads come one pi
 cannot block one another.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -17,20 +16,16 @@ from hdl.isa import Instruction, Opcode, OutputFormat, Queue
 from hdl.layouts import PARAMETER_BYTES
 
 from .geometry import Geometry
-from .opening import Region, loaded_parts, opening_slices, whole
+from .opening import Region, Slice, loaded_parts, opening, whole
 from .pieces import Piece, Rectangle, pieces, rectangles, tapered
-from .tiling import Run, Tiling, even
+from .tiling import Tiling
 from .weights import Image
 
-#: Parts in which the first activations are loaded, at most.
-
-#: Loads of activations that are under way in the beginning; more would take the bus from the first weights.
+#: Loads of the first piece's activations that are under way at once; more would take the bus from the first weights.
 AHEAD = 2
-LEAD = 2
-WA = 2
 
-#: If storing a tile takes longer than computing half of it, each of so few tiles at most is stored in so many parts.
-FEW_TILES, STORE_PARTS = 16, 4
+#: If storing a tile takes longer than computing half of it, each of so few tiles at most is stored by parts.
+FEW_TILES = 16
 
 
 @dataclass(frozen=True)
@@ -114,10 +109,8 @@ class Emitter:
         _queue_loads(products[0])
         program: list[Instruction] = []
         for piece, following in zip(products, [*products[1:], []]):
-            before = self._first_loads(piece) if piece is products[0] else [[]]
-            last = max((i for i, loads in enumerate(before) if loads), default=0)
-            before[last] += self._loads(following)  # one piece ahead
-            before += [[]] * (len(piece) - len(before))
+            before = self._first_loads(piece) if piece is products[0] else [[] for _ in piece]
+            before[max((i for i, loads in enumerate(before) if loads), default=0)] += self._loads(following)
             for product, loads in zip(piece, before):
                 program += [*loads, self._gemm(product)]
                 if product.stored:
@@ -130,50 +123,36 @@ class Emitter:
     # Products
 
     def _products(self, piece: Piece) -> list[Product]:
-        """The program's first step is taken as its vectors come in, a tile's last one as its results go out."""
-        first = piece is self.pieces[0]
-        order = self._order(piece)
-        opening = {slice.steps[0]: slice for slice in opening_slices(self.tiling, piece, order)} if first else {}
+        """The program's first piece is taken as its activations come in, a tile's last step as its results go out."""
+        if piece is self.pieces[0]:
+            cuts = opening(self.tiling, piece)
+        else:
+            cuts = [Slice(list(range(len(piece.images))), whole(piece) if piece.new else None)]
+        last = cuts[-1].steps[-1]
         products: list[Product] = []
-        runs = self._runs(piece, order, list(opening))
-        for run in runs:
-            begins, completes = run is runs[0], piece.last and run is runs[-1]
-            if completes and self._is_stored_by_parts(piece):
-                sizes = self._store_parts(piece)
-            elif run[0] in opening:
-                sizes = [-(-piece.vectors // opening[run[0]].parts)]
-            else:
-                sizes = [piece.vectors]
-            parts: list[tuple[Rectangle, Region | None]]
-            cut = rectangles(piece.rows[1], piece.columns[1], sizes)
-            if run[0] in opening:
-                parts = loaded_parts(self.tiling, piece, opening[run[0]], cut)
-            else:
-                parts = [(part, None) for part in cut]
-            images = [piece.images[step] for step in run]
-            products += [Product(piece, images, run[0], part, piece.first and begins,
-                                 None if region is None else self._load_activations(piece, region),
-                                 stored=completes, opens=completes and part is parts[0][0]) for part, region in parts]
-        if piece.new and not first:
-            products[0].load = self._load_activations(piece, whole(piece))
+        for cut in cuts:
+            for run in self._runs(piece, cut.steps, last):
+                completes = piece.last and run[-1] == last
+                by_parts = completes and self._is_stored_by_parts(piece)
+                sizes = self._store_parts(piece) if by_parts else [-(-piece.vectors // cut.parts)]
+                parts = rectangles(piece.rows[1], piece.columns[1], sizes)
+                begins = run[0] == cut.steps[0]
+                regions = loaded_parts(self.tiling, piece, cut, parts) if begins else [None] * len(parts)
+                images, initial = [piece.images[step] for step in run], piece.first and not products
+                products += [Product(piece, images, run[0], part, initial,
+                                     None if region is None else self._load_activations(piece, region),
+                                     stored=completes, opens=completes and part is parts[0])
+                             for part, region in zip(parts, regions)]
         products[0].begins = products[-1].ends = True
         return products
 
-    def _order(self, piece: Piece) -> list[int]:
-        """The piece's steps. The array waits for the weights of the program's first step, so that is the last one if it
-        is shorter."""
-        order = list(range(len(piece.images)))
-        if piece is self.pieces[0] and piece.images[-1].bytes < piece.images[0].bytes:
-            order = [order[-1], *order[:-1]]
-        return order
-
-    def _runs(self, piece: Piece, order: list[int], starts: list[int]) -> list[list[int]]:
-        """Steps that one GEMM takes: up to one of ``starts``, and the last one alone if it is stored by parts. Equal
-        steps are parted, so that one keeps the weights for the other."""
-        images, parts = piece.images, self._is_stored_by_parts(piece)
-        runs = [order[:1]]
-        for a, b in pairwise(order):
-            if b != a + 1 or images[a] == images[b] or b in starts or (a == order[0] and piece is self.pieces[0]) or (parts and b == order[-1]):
+    def _runs(self, piece: Piece, steps: list[int], last: int) -> list[list[int]]:
+        """Steps that one GEMM takes. The piece's last one is taken alone if it is stored by parts, and equal steps are
+        parted, so that one keeps the weights for the other."""
+        images, alone = piece.images, self._is_stored_by_parts(piece)
+        runs = [steps[:1]]
+        for a, b in pairwise(steps):
+            if b != a + 1 or images[a] == images[b] or (alone and b == last):
                 runs.append([])
             runs[-1].append(b)
         return runs
@@ -197,25 +176,20 @@ class Emitter:
     # Loads
 
     def _first_loads(self, products: list[Product]) -> list[list[Instruction]]:
-        """What comes before each of the first products: the weights of the first step, then the vectors by parts, the
-        other weights before those that wait, and before the first store its parameters."""
+        """What comes before each of the first products: in the order in which the array needs it, and two loads ahead.
+        The weights of a step come among the activations of the one before, parameters with the first store's."""
         loads = [[product.load] if product.load else [] for product in products]
         loads[0] = [*_load_weights(self.config, products[0].fresh), *loads[0]]
         runs = [i for i, product in enumerate(products) if i == 0 or product.step != products[i - 1].step]
-        for begin, end in pairwise([*runs, len(products)]):
-            if end < len(products):
-                w = _load_weights(self.config, products[end].fresh)
-                if WA == 0 and begin == 0: loads[0][1:1] = w
-                elif WA == 0: loads[begin][:0] = w
-                else: loads[min(begin + WA, end) - 1] += w
-        parameters = 0 if products[0].stored else min(8, len(loads)) - 1
-        loads[parameters] += [*self._load_table(), *self._load_parameters(products[0].piece)]
-        filled = [i for i, found in enumerate(loads) if found]
-        for before, i in zip([*[0] * LEAD, *filled[1:]], filled[1:]):
-            if i == before: continue
-            loads[before] += loads[i]
-            loads[i] = []
-        return loads
+        for begin, end in pairwise(runs):
+            loads[min(begin + AHEAD, end) - 1] += _load_weights(self.config, products[end].fresh)
+        stored = next((i for i, product in enumerate(products) if product.stored), len(products) - 1)
+        loads[stored] += [*self._load_table(), *self._load_parameters(products[0].piece)]
+        filled = [i for i, some in enumerate(loads) if some]
+        ahead: list[list[Instruction]] = [[] for _ in products]
+        for place, i in enumerate(filled):
+            ahead[filled[max(0, place - AHEAD)]] += loads[i]
+        return ahead
 
     def _loads(self, products: list[Product]) -> list[Instruction]:
         if not products:
@@ -372,10 +346,9 @@ def _keep_weights(products: list[Product]):
 
 
 def _queue_loads(products: list[Product]):
-    """So many of the first piece's loads are under way at once: each waits for one before."""
+    """Of the first piece's loads each waits for the one :data:`AHEAD` before."""
     loading = [product for product in products if product.load is not None]
     for before, product in zip(loading, loading[AHEAD:]):
-        assert before.load is not None and product.load is not None
         before.load = replace(before.load, signal=(Queue.LOAD, *before.load.signal))
         product.load = replace(product.load, wait=(Queue.LOAD,))
 

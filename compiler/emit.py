@@ -176,8 +176,8 @@ class Emitter:
     # Loads
 
     def _first_loads(self, products: list[Product]) -> list[list[Instruction]]:
-        """What comes before each of the first products: in the order in which the array needs it, and two loads ahead.
-        The weights of a step come among the activations of the one before, parameters with the first store's."""
+        """What comes before each of the first products: in the order in which the array needs it, :data:`AHEAD` loads
+        ahead. The weights of a step come among the activations of the one before, parameters before the first store."""
         loads = [[product.load] if product.load else [] for product in products]
         loads[0] = [*_load_weights(self.config, products[0].fresh), *loads[0]]
         runs = [i for i, product in enumerate(products) if i == 0 or product.step != products[i - 1].step]
@@ -348,9 +348,12 @@ def _keep_weights(products: list[Product]):
 def _queue_loads(products: list[Product]):
     """Of the first piece's loads each waits for the one :data:`AHEAD` before."""
     loading = [product for product in products if product.load is not None]
-    for before, product in zip(loading, loading[AHEAD:]):
-        before.load = replace(before.load, signal=(Queue.LOAD, *before.load.signal))
-        product.load = replace(product.load, wait=(Queue.LOAD,))
+    for i, product in enumerate(loading):
+        assert product.load is not None
+        if i + AHEAD < len(loading):
+            product.load = replace(product.load, signal=(Queue.LOAD, *product.load.signal))
+        if i >= AHEAD:
+            product.load = replace(product.load, wait=(Queue.LOAD,))
 
 
 def _load_weights(config: Config, images: list[Image]) -> list[Instruction]:

@@ -3,7 +3,8 @@
 Activations and accumulators are used in two halves each, and so are parameters if there are more than two output tiles:
 the loads of the next piece and the store of the tile before run beside the products of a piece. Instructions come in an
 order in which each waits only for earlier ones, and a piece's loads come one piece ahead of its products: short queues
-cannot block one another.
+cannot block one another. The first piece is computed while it is loaded, see :mod:`.opening`; its loads wait
+for one another, so that weights get their share of the bus.
 """
 
 from dataclasses import dataclass, field, replace

@@ -56,7 +56,7 @@ def opening(tiling: Tiling, piece: Piece) -> list[Slice]:
     """Slices of the first piece.
 
     A window of one pixel is cut into channels, if these are whole bus words. If all windows look at most of the
-    columns, as in global pooling, each row of taps is a slice, and the last one two: little is left to be computed
+    columns, as in global pooling, each row of taps is a slice, and the last one three: little is left to be computed
     when the last activations have come. Any other window is loaded whole, by vectors alone. The first step is the last
     one if that is shorter, since the array waits for its weights.
     """
@@ -89,8 +89,7 @@ def _rows_of_taps(tiling: Tiling, piece: Piece) -> list[Slice]:
     found, step, above = [], 0, 0
     for row in range(taps.rows):
         below, left = piece.row_span.needed(piece.rows[1], row + 1), 0
-        halves = 2 if row == taps.rows - 1 and taps.taps > 1 else 1
-        for first, count in even(taps.taps, halves):
+        for first, count in slices(taps.taps, -(-taps.taps // 3) if row == taps.rows - 1 else taps.taps):
             right = (piece.column_span.loaded if first + count == taps.taps
                      else piece.column_span.needed(piece.columns[1], first + count))
             steps = count * taps.size // tiling.config.line_bytes

@@ -57,8 +57,8 @@ def opening(tiling: Tiling, piece: Piece) -> list[Slice]:
 
     A window of one pixel is cut into channels, if these are whole bus words. If all windows look at most of the
     columns, as in global pooling, each row of taps is a slice, and the last one three: little is left to be computed
-    when the last activations have come. Any other window is loaded whole, by vectors alone. The first step is the last
-    one if that is shorter, since the array waits for its weights.
+    when the last activations have come. Any other window is loaded whole, by vectors alone. But for rows of taps, the
+    first step is the last one if that is shorter, since the array waits for its weights.
     """
     config, geometry = tiling.config, tiling.geometry
     taps = tiling.taps(piece.outputs, piece.chunk, piece.column_span)

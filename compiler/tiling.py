@@ -28,10 +28,6 @@ BUS_SHARE = 0.9
 #: So many words cost a cycle even where loading hides behind computing: now and then it does not.
 WORDS_PER_CYCLE = 16
 
-#: Words in the time that a load takes per run of bytes, at least: 16 bursts are under way at once, and memory answers
-#: after some 40 cycles.
-RUN_WORDS = 3
-
 #: Cycles that a GEMM takes beside its vectors, about.
 PRODUCT_CYCLES = 16
 
@@ -229,13 +225,12 @@ class Tiling:
         return [(samples[kind], count) for kind, count in kinds.items()]
 
     def _load_words(self, height: int, columns: Span, channels: int) -> int:
-        """Bus words of a load of activations, about: a run of bytes that is not aligned begins and ends within a word,
-        and a short one lasts as long as :data:`RUN_WORDS`."""
+        """Bus words of a load of activations, about: a run of bytes that is not aligned begins and ends within a word."""
         bus = self.config.bus_bytes
         if channels == self.geometry.channels and columns.step == 1:
             return -(-height * columns.loaded * channels // bus) + height
         aligned = channels % bus == self.geometry.channels % bus == 0
-        return height * columns.loaded * max(RUN_WORDS, -(-channels // bus) + (not aligned))
+        return height * columns.loaded * (-(-channels // bus) + (not aligned))
 
     def _step_words(self, tile: OutputTile) -> int:
         """Bus words of a step, about: at most."""

@@ -225,7 +225,7 @@ class Tiling:
         return [(samples[kind], count) for kind, count in kinds.items()]
 
     def _load_words(self, height: int, columns: Span, channels: int) -> int:
-        """Bus words of a load of activations, about: a run of bytes that is not aligned begins and ends within a word."""
+        """Bus words of a load of activations, about: runs of bytes that are not aligned begin and end within a word."""
         bus = self.config.bus_bytes
         if channels == self.geometry.channels and columns.step == 1:
             return -(-height * columns.loaded * channels // bus) + height

@@ -3,10 +3,10 @@
 Activations and accumulators are used in two halves each, and so are parameters if there are more than two output tiles:
 the loads of the next piece and the store of the tile before run beside the products of a piece. Instructions come in an
 order in which each waits only for earlier ones, and a piece's loads come one piece ahead of its products: short queues
-cannot block one another.
+cannot block one another. The first piece is computed while it is loaded, see :mod:`.opening`; its loads wait
+for one another, so that weights get their share of the bus.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -17,18 +17,16 @@ from hdl.isa import Instruction, Opcode, OutputFormat, Queue
 from hdl.layouts import PARAMETER_BYTES
 
 from .geometry import Geometry
+from .opening import Region, Slice, loaded_parts, opening, whole
 from .pieces import Piece, Rectangle, pieces, rectangles, tapered
-from .tiling import Run, Tiling, even
+from .tiling import Tiling
 from .weights import Image
 
-#: Parts in which the first activations are loaded, at most.
-FIRST_PARTS = 8
+#: Loads of the first piece's activations that are under way at once; more would take the bus from the first weights.
+AHEAD = 2
 
-#: Loads of activations that are under way in the beginning; more would take the bus from the first weights.
-AHEAD = 4
-
-#: If storing a tile takes longer than computing half of it, each of so few tiles at most is stored in so many parts.
-FEW_TILES, STORE_PARTS = 16, 4
+#: If storing a tile takes longer than computing half of it, each of so few tiles at most is stored by parts.
+FEW_TILES = 16
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,6 @@ class Product:
         They are the first steps that the accumulators see.
     load : Instruction or None
         The activations that it waits for.
-    gates : bool
-        One of the first loads waits for its end.
     begins, ends : bool
         It is the first, or the last, of its piece.
     stored : bool
@@ -78,7 +74,6 @@ class Product:
     part: Rectangle
     initial: bool
     load: Instruction | None
-    gates: bool = False
     begins: bool = False
     ends: bool = False
     stored: bool = False
@@ -112,12 +107,11 @@ class Emitter:
     def program(self) -> list[Instruction]:
         products = [self._products(piece) for piece in self.pieces]
         _keep_weights([product for piece in products for product in piece])
-        _gate_loads(products)
+        _queue_loads(products[0])
         program: list[Instruction] = []
         for piece, following in zip(products, [*products[1:], []]):
-            before = self._first_loads(piece) if piece is products[0] else [[]]
-            before[-1] += self._loads(following)  # one piece ahead
-            before += [[]] * (len(piece) - len(before))
+            before = self._first_loads(piece) if piece is products[0] else [[] for _ in piece]
+            before[max((i for i, loads in enumerate(before) if loads), default=0)] += self._loads(following)
             for product, loads in zip(piece, before):
                 program += [*loads, self._gemm(product)]
                 if product.stored:
@@ -130,57 +124,39 @@ class Emitter:
     # Products
 
     def _products(self, piece: Piece) -> list[Product]:
-        """The program's first step is taken as its vectors come in, the last one as its results go out."""
-        first, last = piece is self.pieces[0], piece is self.pieces[-1]
+        """The program's first piece is taken as its activations come in, a tile's last step as its results go out."""
+        if piece is self.pieces[0]:
+            cuts = opening(self.tiling, piece)
+        else:
+            cuts = [Slice(list(range(len(piece.images))), whole(piece) if piece.new else None)]
+        last = cuts[-1].steps[-1]
         products: list[Product] = []
-        runs = self._runs(piece)
-        for run in runs:
-            begins, completes = run is runs[0], piece.last and run is runs[-1]
-            parts: list[tuple[Rectangle, Instruction | None]]
-            if first and begins:
-                parts = list(self._loaded_parts(piece))
-            elif completes and self._is_stored_by_parts(piece):
-                sizes = self._last_parts(piece) if last else [-(-piece.vectors // STORE_PARTS)]
-                parts = [(part, None) for part in rectangles(piece.rows[1], piece.columns[1], sizes)]
-            else:
-                parts = [(piece.whole, None)]
-            images = [piece.images[step] for step in run]
-            products += [Product(piece, images, run[0], part, piece.first and begins, load, stored=completes,
-                                 opens=completes and part is parts[0][0]) for part, load in parts]
-        if piece.new and not first:
-            products[0].load = self._load_activations(piece, (0, piece.row_span.loaded),
-                                                      (0, piece.column_span.loaded))
+        for cut in cuts:
+            for run in self._runs(piece, cut.steps, last):
+                completes = piece.last and run[-1] == last
+                by_parts = completes and self._is_stored_by_parts(piece)
+                sizes = self._store_parts(piece) if by_parts else [-(-piece.vectors // cut.parts)]
+                parts = rectangles(piece.rows[1], piece.columns[1], sizes)
+                begins = run[0] == cut.steps[0]
+                regions = loaded_parts(self.tiling, piece, cut, parts) if begins else [None] * len(parts)
+                images, initial = [piece.images[step] for step in run], piece.first and not products
+                products += [Product(piece, images, run[0], part, initial,
+                                     None if region is None else self._load_activations(piece, region),
+                                     stored=completes, opens=completes and part is parts[0])
+                             for part, region in zip(parts, regions)]
         products[0].begins = products[-1].ends = True
         return products
 
-    def _runs(self, piece: Piece) -> list[list[int]]:
-        """Steps that one GEMM takes. The array waits for the weights of the program's first step, so that is the last
-        one if it is shorter. Equal steps are parted, so that one keeps the weights for the other."""
-        first, parts = piece is self.pieces[0], self._is_stored_by_parts(piece)
-        images, order = piece.images, list(range(len(piece.images)))
-        if first and images[-1].bytes < images[0].bytes:
-            order = [order[-1], *order[:-1]]
-        runs = [order[:1]]
-        for a, b in pairwise(order):
-            if b != a + 1 or images[a] == images[b] or (first and a == order[0]) or (parts and b == order[-1]):
+    def _runs(self, piece: Piece, steps: list[int], last: int) -> list[list[int]]:
+        """Steps that one GEMM takes. The piece's last one is taken alone if it is stored by parts, and equal steps are
+        parted, so that one keeps the weights for the other."""
+        images, alone = piece.images, self._is_stored_by_parts(piece)
+        runs = [steps[:1]]
+        for a, b in pairwise(steps):
+            if b != a + 1 or images[a] == images[b] or (alone and b == last):
                 runs.append([])
             runs[-1].append(b)
         return runs
-
-    def _loaded_parts(self, piece: Piece) -> Iterator[tuple[Rectangle, Instruction | None]]:
-        """Parts of the first tile and the loads that complete what they look at: rows, or columns if it is one row."""
-        (_, rows), (_, columns) = piece.rows, piece.columns
-        all_rows, all_columns = (0, piece.row_span.loaded), (0, piece.column_span.loaded)
-        length, done = columns if rows == 1 else rows, 0
-        for first, count in even(length, min(FIRST_PARTS, length)):
-            if rows == 1:
-                end = piece.column_span.needed(first + count, self.geometry.columns.taps)
-                part, region = Rectangle(0, first, 1, count), (all_rows, (done, end - done))
-            else:
-                end = piece.row_span.needed(first + count, piece.chunk.tap_rows[1])
-                part, region = Rectangle(first, 0, count, columns), ((done, end - done), all_columns)
-            yield part, self._load_activations(piece, *region) if end > done else None
-            done = end
 
     def _store_cycles(self, piece: Piece) -> int:
         """Of one vector."""
@@ -194,21 +170,27 @@ class Emitter:
         long = 2 * self._store_cycles(piece) >= compute and self.tiles <= FEW_TILES
         return piece is self.pieces[-1] or (piece.last and long)
 
-    def _last_parts(self, piece: Piece) -> list[int]:
+    def _store_parts(self, piece: Piece) -> list[int]:
         compute = max(1, piece.images[-1].planes)
         return tapered(piece.vectors, min(1, self._store_cycles(piece) / compute))
 
     # Loads
 
     def _first_loads(self, products: list[Product]) -> list[list[Instruction]]:
-        """What comes before each of the first products: the weights of the first step, then the vectors by parts, the
-        other weights before those that wait, and before the first store its parameters."""
-        fresh = [image for product in products for image in product.fresh]
-        loads = [[product.load] if product.load else [] for product in products if product.step == products[0].step]
-        loads[0] = [*_load_weights(self.config, fresh[:1]), *loads[0]]
-        loads[min(AHEAD, len(loads)) - 1] += _load_weights(self.config, fresh[1:])
-        loads[0 if products[0].stored else -1] += [*self._load_table(), *self._load_parameters(products[0].piece)]
-        return loads
+        """What comes before each of the first products: in the order in which the array needs it, :data:`AHEAD` loads
+        ahead. The weights of a step come among the activations of the one before, parameters before the first store."""
+        loads = [[product.load] if product.load else [] for product in products]
+        loads[0] = [*_load_weights(self.config, products[0].fresh), *loads[0]]
+        runs = [i for i, product in enumerate(products) if i == 0 or product.step != products[i - 1].step]
+        for begin, end in pairwise(runs):
+            loads[min(begin + AHEAD, end) - 1] += _load_weights(self.config, products[end].fresh)
+        stored = next((i for i, product in enumerate(products) if product.stored), len(products) - 1)
+        loads[stored] += [*self._load_table(), *self._load_parameters(products[0].piece)]
+        filled = [i for i, some in enumerate(loads) if some]
+        ahead: list[list[Instruction]] = [[] for _ in products]
+        for place, i in enumerate(filled):
+            ahead[filled[max(0, place - AHEAD)]] += loads[i]
+        return ahead
 
     def _loads(self, products: list[Product]) -> list[Instruction]:
         if not products:
@@ -217,17 +199,18 @@ class Emitter:
                 *(product.load for product in products if product.load is not None),
                 *self._load_parameters(products[0].piece)]
 
-    def _load_activations(self, piece: Piece, rows: Run, columns: Run) -> Instruction:
-        """Some of the rows and columns that the piece needs, counted from the first loaded one."""
-        geometry, (channel, channels) = self.geometry, piece.loaded_channels
+    def _load_activations(self, piece: Piece, region: Region) -> Instruction:
+        geometry, rows, columns, (channel, channels) = self.geometry, region.rows, region.columns, region.channels
+        pixel = piece.loaded_channels[1]
         row_span, column_span = piece.row_span, piece.column_span
         row_stride, column_stride = row_span.step * geometry.row_pitch, column_span.step * geometry.channels
         fields = {
             "address": (self.addresses.x + row_span.start * geometry.row_pitch + rows[0] * row_stride
-                        + column_span.start * geometry.channels + columns[0] * column_stride + channel),
-            "buffer_address": self._buffer(piece) + rows[0] * piece.pitch + columns[0] * channels,
+                        + column_span.start * geometry.channels + columns[0] * column_stride
+                        + piece.loaded_channels[0] + channel),
+            "buffer_address": self._buffer(piece) + rows[0] * piece.pitch + columns[0] * pixel + channel,
         }
-        if channels == column_stride:  # pixels follow one another on both sides
+        if channels == pixel == column_stride:  # pixels follow one another on both sides
             row_bytes = columns[1] * channels
             if rows[1] == 1 or row_bytes == row_stride == piece.pitch:  # so do rows
                 fields |= {"rows": 1, "row_bytes": rows[1] * row_bytes, "blocks": 1}
@@ -235,7 +218,7 @@ class Emitter:
                 fields |= {"rows": rows[1], "row_bytes": row_bytes, "stride": row_stride,
                            "buffer_stride": piece.pitch, "blocks": 1}
         else:
-            fields |= {"rows": columns[1], "row_bytes": channels, "stride": column_stride, "buffer_stride": channels,
+            fields |= {"rows": columns[1], "row_bytes": channels, "stride": column_stride, "buffer_stride": pixel,
                        "blocks": rows[1], "block_stride": row_stride, "buffer_block_stride": piece.pitch}
         return Instruction(Opcode.LOAD_ACTIVATIONS, fields, wait=(Queue.COMPUTE,) if piece.load >= 2 else (),
                            signal=(Queue.COMPUTE,))
@@ -311,7 +294,7 @@ class Emitter:
         }
         wait = [Queue.LOAD] if product.load is not None else []
         wait += [Queue.STORE] if product.begins and piece.first and piece.tile >= 2 else []
-        signal = [Queue.LOAD] if product.gates or (product.ends and piece.frees) else []
+        signal = [Queue.LOAD] if product.ends and piece.frees else []
         signal += [Queue.STORE] if product.stored else []
         return Instruction(Opcode.GEMM, fields, wait=tuple(wait), signal=tuple(signal))
 
@@ -363,14 +346,15 @@ def _keep_weights(products: list[Product]):
         following.fresh = following.images[product.keep:]
 
 
-def _gate_loads(products: list[list[Product]]):
-    """The loads of the first piece's parts and the next load of activations each wait for a product before."""
-    first, *others = ([product for product in piece if product.load is not None] for piece in products)
-    loads = first + next((piece for piece in others if piece), [])
-    for product, before in zip(loads[AHEAD:], first):
+def _queue_loads(products: list[Product]):
+    """Of the first piece's loads each waits for the one :data:`AHEAD` before."""
+    loading = [product for product in products if product.load is not None]
+    for i, product in enumerate(loading):
         assert product.load is not None
-        product.load = replace(product.load, wait=(Queue.COMPUTE,))
-        before.gates = True
+        if i + AHEAD < len(loading):
+            product.load = replace(product.load, signal=(Queue.LOAD, *product.load.signal))
+        if i >= AHEAD:
+            product.load = replace(product.load, wait=(Queue.LOAD,))
 
 
 def _load_weights(config: Config, images: list[Image]) -> list[Instruction]:

@@ -9,11 +9,11 @@ from .tiling import Chunk, OutputTile, Run, Tiling, even
 from .weights import Image
 from .window import Span
 
-#: Parts in which the last results are stored, at most.
-LAST_PARTS = 16
+#: Parts in which a tile's results are stored, at most.
+LAST_PARTS = 24
 
 #: Vectors of the smallest part, about.
-LEAST_PART = 4
+LEAST_PART = 3
 
 
 @dataclass(frozen=True)

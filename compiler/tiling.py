@@ -225,11 +225,12 @@ class Tiling:
         return [(samples[kind], count) for kind, count in kinds.items()]
 
     def _load_words(self, height: int, columns: Span, channels: int) -> int:
-        """Bus words of a load of activations, about: a run of bytes begins and ends within a word."""
+        """Bus words of a load of activations, about: runs of bytes that are not aligned begin and end within a word."""
         bus = self.config.bus_bytes
         if channels == self.geometry.channels and columns.step == 1:
             return -(-height * columns.loaded * channels // bus) + height
-        return height * columns.loaded * (-(-channels // bus) + 1)
+        aligned = channels % bus == self.geometry.channels % bus == 0
+        return height * columns.loaded * (-(-channels // bus) + (not aligned))
 
     def _step_words(self, tile: OutputTile) -> int:
         """Bus words of a step, about: at most."""
@@ -291,7 +292,7 @@ def _cuts(config: Config, geometry: Geometry, outputs: tuple[OutputTile, ...]) -
                 yield replace(whole, whole_pixels=True)
             if whole.fits():
                 yield whole
-            if geometry.is_uniform or not whole.fits():
+            else:
                 yield from _chunked(whole, most)
 
 

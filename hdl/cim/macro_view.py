@@ -15,7 +15,7 @@ from amaranth.lib import data, wiring
 from ..config import ACT_BITS, Config, clog2
 from .column import Column
 from .count_ones import COUNT_ONES_MACRO, ones
-from .interfaces import bank_record_layout, bist_layout, classes, group_layout, issue_layout
+from .interfaces import bank_record_layout, bist_layout, classes, group_layout, issue_layout, record_words
 
 #: In a column's table of shifts: the column has no such plane.
 _NO_PLANE = 15
@@ -29,8 +29,8 @@ def simulation_view(config: Config, name: str, signature: wiring.Signature) -> s
         f"  {'output' if member.flow == wiring.Out else 'input'} [{len(_bits(signal)) - 1}:0] {port};"
         for port, (_, member, signal) in zip(ports[2:], members))
     columns = range(config.physical_cols)
-    stages = [_scale(config), _multiply(config), _accumulate(config), _sum(config), _test(config), _read(config),
-              _load(config)]
+    stages = [_scale(config), _multiply(config), _accumulate(config), _sum(config), _test_read(config), _read(config),
+              _load(config), _test_write(config)]
     return f"""\
 {COUNT_ONES_MACRO}module {name}({", ".join(ports)});
   input clk;
@@ -213,28 +213,68 @@ def _sum(config: Config) -> str:
 """
 
 
-def _test(config: Config) -> str:
+def _test_read(config: Config) -> str:
     """The BIST port: the word asked for one cycle before, then the plane asked for now."""
     bist = bist_layout(config)
     columns, rows, slots = config.physical_cols, config.rows, config.slots
-    pieces = -(-bank_record_layout(config).size // rows)
+    pieces = record_words(config)
     others = "".join(
         f"        {slots + 1 + piece}: word <= record[{piece * rows} +: {rows}];\n" for piece in range(pieces - 1))
     last = f"        default: word <= record[{(pieces - 1) * rows} +: {rows}];\n"
     word = _field(bist, "bist_1", "word")
     return f"""\
     word <= 0;
-    if ({_field(bist, "bist_1", "valid")} && {_field(bist, "bist_1", "column")} < {columns}) begin
-      at = {columns} * {_field(bist, "bist_1", "bank")} + {_field(bist, "bist_1", "column")};
+    if ({_tested(config, "bist_1", "read")}) begin
+      at = {columns} * {_field(bist, "bist_1", "read_bank")} + {_field(bist, "bist_1", "column")};
       record = {{constants[at], groups[at]}};
       if ({word} < {slots}) word <= held_plane;
       else case ({word})
         {slots}: word <= signs[at];
 {others}{last}      endcase
     end
-    if ({_field(bist, "bist", "valid")} && {_field(bist, "bist", "column")} < {columns})
-      held_plane = cells[({_field(bist, "bist", "column")} * 2 + {_field(bist, "bist", "bank")}) * {slots}
+    if ({_tested(config, "bist", "read")})
+      held_plane = cells[({_field(bist, "bist", "column")} * 2 + {_field(bist, "bist", "read_bank")}) * {slots}
                          + ({_field(bist, "bist", "word")} & {slots - 1})];
+"""
+
+
+def _tested(config: Config, base: str, operation: str) -> str:
+    """Whether the BIST does something to a column that exists."""
+    bist = bist_layout(config)
+    return (f'{_field(bist, base, "valid")} & {_field(bist, base, operation)} && '
+            f'{_field(bist, base, "column")} < {config.physical_cols}')
+
+
+def _test_write(config: Config) -> str:
+    """The BIST port: a word of a bank, wherever it is kept here."""
+    bist, group = bist_layout(config), group_layout(config)
+    columns, rows, slots = config.physical_cols, config.rows, config.slots
+    column, bank, word = (_field(bist, "bist", name) for name in ("column", "write_bank", "word"))
+    pieces = "".join(f"        {slots + 1 + piece}: record[{piece * rows} +: {rows}] = bist_data;\n"
+                     for piece in range(record_words(config)))
+    return f"""\
+    if ({_tested(config, "bist", "write")}) begin
+      at = {columns} * {bank} + {column};
+      record = {{constants[at], groups[at]}};
+      case ({word})
+        {slots}: signs[at] = bist_data;
+{pieces}        default: cells[({column} * 2 + {bank}) * {slots} + ({word} & {slots - 1})] = bist_data;
+      endcase
+      groups[at] = record[0 +: {group.size}];
+      constants[at] = record[{group.size} +: {config.constant_bits}];
+{_shifts(config, "record")}    end
+"""
+
+
+def _shifts(config: Config, group: str) -> str:
+    """The table of shifts that follows from a group's mask, its lowest bits."""
+    entries = "".join(
+        f"        if ({group}[{bit}]) begin table_ = table_ ^ (64'd{_NO_PLANE ^ bit} << (4 * total)); "
+        f"total = total + 1; end\n" for bit in range(config.planes))
+    return f"""\
+        table_ = ~64'd0;
+        total = 0;
+{entries}        shifts[at] = table_;
 """
 
 
@@ -265,9 +305,6 @@ def _load(config: Config) -> str:
         writes = "".join(
             f"      if ({port}lane_mask[{u}]) cells[at + {u}] = load__lanes[{u * rows} +: {rows}];\n"
             for u in range(units))
-        table = "".join(
-            f"        if ({port}group[{bit}]) begin table_ = table_ ^ (64'd{_NO_PLANE ^ bit} << (4 * total)); "
-            f"total = total + 1; end\n" for bit in range(config.planes))
         parts.append(f"""\
     if ({port}valid) begin
       c = {moved};
@@ -277,10 +314,7 @@ def _load(config: Config) -> str:
       if ({port}first) begin
         signs[at] = {port}sign;
         groups[at] = {port}group;
-        table_ = ~64'd0;
-        total = 0;
-{table}        shifts[at] = table_;
-      end
+{_shifts(config, f"{port}group")}      end
     end
 """)
     return "".join(parts)

@@ -1,6 +1,6 @@
 """The March controller: runs programmable March tests on all macros of a core."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
@@ -8,8 +8,10 @@ from amaranth.lib.wiring import In, Out
 from ..cim.interfaces import bist_layout
 from ..config import Config
 from ..csr import Access, BistCause, bist_registers
+from .addresses import address_layout
 from .background import Background
 from .compare import Compare, failure_layout
+from .microcode import STEP_BITS
 from .sequencer import Sequencer
 
 #: Entries of the fail log.
@@ -192,9 +194,9 @@ class March(wiring.Component):
             request.word.eq(operation.address.word),
             self.data.eq(m.submodules.write_background.word),
         ]
-        address, step, expected = (Signal.like(Value.cast(expectation[name]), name=name, reset_less=True)
-                                   for name in ("address", "step", "expected"))
-        m.d.sync += [address.eq(operation.address), step.eq(operation.step),
+        address = Signal(address_layout(config), reset_less=True)
+        step, expected = Signal(STEP_BITS, reset_less=True), Signal(config.rows, reset_less=True)
+        m.d.sync += [address.eq(operation.address), address.bank.eq(operation.read_bank), step.eq(operation.step),
                      expected.eq(m.submodules.read_background.word)]
         m.d.comb += [
             expectation.valid.eq(request.valid & request.read),

@@ -55,7 +55,7 @@ def _bits(signal):
     return Value.cast(signal)
 
 
-def _field(layout: data.StructLayout, base: str, *path: str) -> str:
+def field(layout: data.StructLayout, base: str, *path: str) -> str:
     """A field of a packed port as a part select."""
     offset = 0
     shape: data.Layout = layout
@@ -134,9 +134,9 @@ def _control(config: Config) -> str:
 {delays}
     bist_1 <= bist;
     if (rst) begin {resets} bist_1 <= 0; end
-    finished <= {_field(issue, last, "valid")} & {_field(issue, last, "last")};
+    finished <= {field(issue, last, "valid")} & {field(issue, last, "last")};
     multiplied <= finished | rst;
-    if ({_field(issue, "issue", "valid")} & {_field(issue, "issue", "first")}) begin
+    if ({field(issue, "issue", "valid")} & {field(issue, "issue", "first")}) begin
 {held}
     end
 """
@@ -153,8 +153,8 @@ def _scale(config: Config) -> str:
 def _multiply(config: Config) -> str:
     group = group_layout(config)
     body = f"""\
-        products[c] = psum_q[c] * {{29'd1, {_field(group, "late_groups[c]", "m")}}};
-        exponents[c] = {_field(group, "late_groups[c]", "e")};
+        products[c] = psum_q[c] * {{29'd1, {field(group, "late_groups[c]", "m")}}};
+        exponents[c] = {field(group, "late_groups[c]", "e")};
 """
     return f"    if (finished) begin\n      {_each(config, body)}    end\n"
 
@@ -163,7 +163,7 @@ def _accumulate(config: Config) -> str:
     issue, now = issue_layout(config), f"issue_{Column.sum_latency(config)}"
     columns = config.physical_cols
     take_over = f"""\
-        at = {columns} * {_field(issue, now, "bank")} + c;
+        at = {columns} * {field(issue, now, "bank")} + c;
         late_shifts[c] = shifts[at];
         late_constants[c] = constants[at];
         late_groups[c] = groups[at];
@@ -171,14 +171,14 @@ def _accumulate(config: Config) -> str:
     add = f"""\
         shift = 32'(late_shifts[c] >> (4 * rank)) & 15;
         total = shift == {_NO_PLANE} ? 0 : sums[ring * {columns} + c] << shift;
-        psum_q[c] = $signed((({_field(issue, now, "first")} ? 32'(late_constants[c]) : psum_q[c]) + total)
+        psum_q[c] = $signed((({field(issue, now, "first")} ? 32'(late_constants[c]) : psum_q[c]) + total)
                             << {32 - config.psum_bits}) >>> {32 - config.psum_bits};
 """
     outputs = "".join(f"      psum_{c} <= {config.psum_bits}'(psum_q[{c}]);\n" for c in range(columns))
     return f"""\
-    if ({_field(issue, now, "valid")}) begin
-      if ({_field(issue, now, "first")}) rank = 0;
-      if ({_field(issue, now, "step")}) begin {_each(config, take_over)}
+    if ({field(issue, now, "valid")}) begin
+      if ({field(issue, now, "first")}) rank = 0;
+      if ({field(issue, now, "step")}) begin {_each(config, take_over)}
       end
       {_each(config, add)}
 {outputs}
@@ -189,7 +189,7 @@ def _accumulate(config: Config) -> str:
 
 def sign_word(config: Config, column: str | int) -> str:
     """Verilog of the sign word that goes with the plane of a column."""
-    return f"signs[{config.physical_cols} * {_field(issue_layout(config), 'issue_1', 'bank')} + {column}]"
+    return f"signs[{config.physical_cols} * {field(issue_layout(config), 'issue_1', 'bank')} + {column}]"
 
 
 def bit_counts(config: Config, column: str | int, sign: str) -> list[str]:
@@ -207,7 +207,7 @@ def _sum(config: Config) -> str:
               - {negative};
 """
     return f"""\
-    if ({_field(issue, "issue_1", "valid")}) begin
+    if ({field(issue, "issue_1", "valid")}) begin
       {_each(config, body)}    end
     ring = ring == {config.row_bits - 1} ? 0 : ring + 1;
 """
@@ -221,11 +221,11 @@ def _test_read(config: Config) -> str:
     others = "".join(
         f"        {slots + 1 + piece}: word <= record[{piece * rows} +: {rows}];\n" for piece in range(pieces - 1))
     last = f"        default: word <= record[{(pieces - 1) * rows} +: {rows}];\n"
-    word = _field(bist, "bist_1", "word")
+    word = field(bist, "bist_1", "word")
     return f"""\
     word <= 0;
     if ({_tested(config, "bist_1", "read")}) begin
-      at = {columns} * {_field(bist, "bist_1", "read_bank")} + {_field(bist, "bist_1", "column")};
+      at = {columns} * {field(bist, "bist_1", "read_bank")} + {field(bist, "bist_1", "column")};
       record = {{constants[at], groups[at]}};
       if ({word} < {slots}) word <= held_plane;
       else case ({word})
@@ -233,23 +233,23 @@ def _test_read(config: Config) -> str:
 {others}{last}      endcase
     end
     if ({_tested(config, "bist", "read")})
-      held_plane = cells[({_field(bist, "bist", "column")} * 2 + {_field(bist, "bist", "read_bank")}) * {slots}
-                         + ({_field(bist, "bist", "word")} & {slots - 1})];
+      held_plane = cells[({field(bist, "bist", "column")} * 2 + {field(bist, "bist", "read_bank")}) * {slots}
+                         + ({field(bist, "bist", "word")} & {slots - 1})];
 """
 
 
 def _tested(config: Config, base: str, operation: str) -> str:
     """Whether the BIST does something to a column that exists."""
     bist = bist_layout(config)
-    return (f'{_field(bist, base, "valid")} & {_field(bist, base, operation)} && '
-            f'{_field(bist, base, "column")} < {config.physical_cols}')
+    return (f'{field(bist, base, "valid")} & {field(bist, base, operation)} && '
+            f'{field(bist, base, "column")} < {config.physical_cols}')
 
 
 def _test_write(config: Config) -> str:
     """The BIST port: a word of a bank, wherever it is kept here."""
     bist, group = bist_layout(config), group_layout(config)
     columns, rows, slots = config.physical_cols, config.rows, config.slots
-    column, bank, word = (_field(bist, "bist", name) for name in ("column", "write_bank", "word"))
+    column, bank, word = (field(bist, "bist", name) for name in ("column", "write_bank", "word"))
     pieces = "".join(f"        {slots + 1 + piece}: record[{piece * rows} +: {rows}] = bist_data;\n"
                      for piece in range(record_words(config)))
     return f"""\
@@ -282,11 +282,11 @@ def _read(config: Config) -> str:
     issue, group = issue_layout(config), group_layout(config)
     columns, slots = config.physical_cols, config.slots
     body = f"""\
-        group = groups[{columns} * {_field(issue, "issue", "bank")} + c];
-        slot = ({_field(group, "group", "first_slot")} + {_field(issue, "issue", "plane")}) & {slots - 1};
-        planes[c] = cells[(c * 2 + {_field(issue, "issue", "bank")}) * {slots} + slot];
+        group = groups[{columns} * {field(issue, "issue", "bank")} + c];
+        slot = ({field(group, "group", "first_slot")} + {field(issue, "issue", "plane")}) & {slots - 1};
+        planes[c] = cells[(c * 2 + {field(issue, "issue", "bank")}) * {slots} + slot];
 """
-    return f"    if ({_field(issue, 'issue', 'valid')}) begin\n      {_each(config, body)}    end\n"
+    return f"    if ({field(issue, 'issue', 'valid')}) begin\n      {_each(config, body)}    end\n"
 
 
 def _load(config: Config) -> str:

@@ -31,6 +31,9 @@ March PS: {c(w0); u(r0,w1,r1,w0,r0,w1); u(r1,w0,r0,w1,r1); u(r1,w0,r0,w1,r1,w0);
 PMOVI: {d(w0); u(r0,w1,r1); u(r1,w0,r0); d(r0,w1,r1); d(r1,w0,r0)} # De Jonge and Smeulders, Computer Design 15(5), 1976
 IFA-9: {c(w0); u(r0,w1); u(r1,w0); d(r0,w1); d(r1,w0); del(1400000); c(r0,w1); del(1400000); c(r1)} # Dekker, Beenker and Thijssen, IEEE TCAD 9(6), 1990
 IFA-13: {c(w0); u(r0,w1,r1); u(r1,w0,r0); d(r0,w1,r1); d(r1,w0,r0); del(1400000); c(r0,w1); del(1400000); c(r1)} # Dekker et al. 1990
+March K: {c(w0); u(k0,r0,w1); u(k1,r1,w0); d(k0,r0,w1); d(k1,r1,w0); c(r0)} # this project: as March C-, and every row computes
+March 2A: {c(-:w0); u(r0:w0,r0:-,r0:w1); u(r1:w1,r1:-,r1:w0); d(r0:w0,r0:-,r0:w1); d(r1:w1,r1:-,r1:w0); c(r0:-)} # this project: both ports at one address
+March 2B: {c(-:w0,-:w0_b); c(r0:w0_b,r0_b:-,r0:w1_b,r1_b:-,r0:w1_b,r1_b:-,r0:w0_b,r0_b:-,r0:-,-:w1); c(r1:w0_b,r0_b:-,r1:w1_b,r1_b:-,r1:w1_b,r1_b:-,r1:w0_b,r0_b:-,r1:-)} # this project: one bank computes while the other is loaded
 """  # noqa: E501
 
 

@@ -185,14 +185,13 @@ def linked() -> list[tuple[FaultPrimitive, FaultPrimitive]]:
             if second.victim.state == first.effect and second.effect != first.effect]
 
 
-def _linked_models() -> list[Model]:
-    models = []
-    for pair in linked():
-        aggressors = sum(fault.aggressor is not None for fault in pair)
-        models.append(Model(pair, Place.PAIR if aggressors else Place.ALONE))
-        if aggressors == 2:
-            models.append(Model(pair, Place.TRIPLE))
-    return models
+def _linked_models() -> tuple[Model, ...]:
+    """Linked pairs: of one cell (LF1), with one aggressor (LF2), and those of two aggressors that differ (LF3)."""
+    pairs = linked()
+    aggressors = [sum(fault.aggressor is not None for fault in pair) for pair in pairs]
+    return (*(Model(pair, Place.ALONE) for pair, count in zip(pairs, aggressors) if count == 0),
+            *(Model(pair, Place.PAIR) for pair, count in zip(pairs, aggressors) if count > 0),
+            *(Model(pair, Place.TRIPLE) for pair, count in zip(pairs, aggressors) if count == 2))
 
 
 def _models(primitives: list[FaultPrimitive], place: Place) -> tuple[Model, ...]:
@@ -232,7 +231,7 @@ def families() -> dict[str, Family]:
         Family("dynamic 1", _models(single_cell(2), Place.ALONE)),
         Family("dynamic 2", _models([*on_aggressor(2), *on_victim(2)], Place.PAIR)),
         Family("back to back", _models(back_to_back(), Place.NEIGHBOURS)),
-        Family("linked", tuple(_linked_models())),
+        Family("linked", _linked_models()),
         Family("decoder", faults=tuple(decoder_faults())),
         Family("stuck open", faults=(stuck_open(),)),
         Family("retention", _models(retention(), Place.PAIR)),

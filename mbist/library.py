@@ -25,7 +25,7 @@ March MSS: {c(w0); u(r0,r0,w1,w1); u(r1,r1,w0,w0); d(r0,r0,w1,w1); d(r1,r1,w0,w0
 March RAW: {c(w0); u(r0,w0,r0,r0,w1,r1); u(r1,w1,r1,r1,w0,r0); d(r0,w0,r0,r0,w1,r1); d(r1,w1,r1,r1,w0,r0); c(r0)} # Hamdioui, Al-Ars and van de Goor, VTS 2002
 March AB: {c(w1); d(r1,w0,r0,w0,r0); d(r0,w1,r1,w1,r1); u(r1,w0,r0,w0,r0); u(r0,w1,r1,w1,r1); c(r1)} # Bosio, Di Carlo, Di Natale and Prinetto, ITC 2005
 March SL: {c(w0); u(r0,r0,w1,w1,r1,r1,w0,w0,r0,w1); u(r1,r1,w0,w0,r0,r0,w1,w1,r1,w0); d(r0,r0,w1,w1,r1,r1,w0,w0,r0,w1); d(r1,r1,w0,w0,r0,r0,w1,w1,r1,w0)} # Hamdioui, Al-Ars, van de Goor and Rodgers, IEEE TCAD 23(5), 2004
-March MSL: {c(w0); u(r0,w1,w1,r1,r1,w0); u(r0,w0); u(r0); u(r0,w1); d(r1,w0,w0,r0,r0,w1); d(r1,w1); d(r1); d(r1,w0)} # Harutunyan, Vardanian and Zorian, VTS 2006
+March MSL: {c(w0); u(r0,w1,w1,r1,r1,w0); u(r0,w0); u(r0); u(r0,w1); u(r1,w0,w0,r0,r0,w1); u(r1,w1); u(r1); d(r1,w0)} # Harutunyan, Vardanian and Zorian, VTS 2006
 March G: {c(w0); u(r0,w1,r1,w0,r0,w1); u(r1,w0,w1); d(r1,w0,w1,w0); d(r0,w1,w0); del(1400000); c(r0,w1,r1); del(1400000); c(r1,w0,r0)} # van de Goor 1991
 March PS: {c(w0); u(r0,w1,r1,w0,r0,w1); u(r1,w0,r0,w1,r1); u(r1,w0,r0,w1,r1,w0); u(r0,w1,r1,w0,r0)} # Yarmolik, Klimets and Demidenko, MTDT 1998
 PMOVI: {d(w0); u(r0,w1,r1); u(r1,w0,r0); d(r0,w1,r1); d(r1,w0,r0)} # De Jonge and Smeulders, Computer Design 15(5), 1976

@@ -10,7 +10,6 @@ Models of one place are simulated together, as arrays of models x places x power
 of orders detects one element of the array, or not, is a verdict.
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby, permutations, product
 from typing import Any, NamedTuple
@@ -251,52 +250,3 @@ class _Run:
             if not row.cycles.all():
                 state = self.matches(row, 0, np.zeros(self.address.shape, np.uint8)) & (row.cycles == 0)[:, None, None]
                 self.state[-1] = np.where(state, row.effect, self.state[-1])
-
-
-# Campaigns
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Outcomes of tests against families.
-
-    Attributes
-    ----------
-    tests : tuple of March
-    families : tuple of Family
-    outcomes : dict
-        By names of test and family.
-    """
-
-    tests: tuple[March, ...]
-    families: tuple[Family, ...]
-    outcomes: Mapping[tuple[str, str], Outcome]
-
-    @property
-    def verdicts(self) -> int:
-        return sum(outcome.verdicts for outcome in self.outcomes.values())
-
-    def rows(self) -> list[list[str]]:
-        """The table: a head, then a test per row with ``detected/total`` per family."""
-        rows = [["test", "n", *(family.name for family in self.families)]]
-        for test in self.tests:
-            outcomes = [self.outcomes[test.name, family.name] for family in self.families]
-            rows.append([test.name, str(test.complexity), *(f"{o.count}/{o.total}" for o in outcomes)])
-        return rows
-
-
-def campaign(tests: Iterable[March], families: Iterable[Family], client: Any = None) -> Coverage:
-    """Simulates every test against every family.
-
-    Parameters
-    ----------
-    client : dask.distributed.Client, optional
-        Where to run; here by default. The outcome is the same.
-    """
-    tests, families = tuple(tests), tuple(families)
-    pairs = list(product(tests, families))
-    if client is None:
-        outcomes = [simulate(*pair) for pair in pairs]
-    else:
-        outcomes = client.gather(client.map(simulate, *zip(*pairs), pure=False))
-    return Coverage(tests, families, {(test.name, family.name): o for (test, family), o in zip(pairs, outcomes)})

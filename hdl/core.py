@@ -104,7 +104,7 @@ class Core(wiring.Component):
     def _status(self, m, registers, control, march):
         """From the engine to registers and interrupt."""
         config = self.config
-        events = Cat(control.done_event, control.error_event, march.event)
+        events = Cat(control.done_event, control.error_event, march.stopped)
         pending = Signal(3)
         m.d.sync += pending.eq((pending & ~registers.irq_status_clear[:3]) | events)
         with m.If(control.reset_event):

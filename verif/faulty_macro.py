@@ -119,7 +119,7 @@ def _storage(config: Config) -> str:
     stores = "".join(f"        {slots + 1 + p}: copy[{p * rows} +: {rows}] = value;\n" for p in range(record_words(config)))
     loads = "".join(f"        {slots + 1 + p}: stored = copy[{p * rows} +: {rows}];\n" for p in range(record_words(config)))
     return f"""\
-  reg [{rows - 1}:0] shown, forced, forced_to, forced_1, forced_to_1, one_word, both;
+  reg [{rows - 1}:0] shown, forced, forced_to, forced_1, forced_to_1, one_word, both, combined;
   reg [{record + rows - 1}:0] copy;
   reg [2:0] held, was;
   reg [{rows - 1}:0] held_x, held_y;

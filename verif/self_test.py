@@ -16,7 +16,7 @@ class SelfTest(wiring.Component):
 
     Members
     -------
-    <register>, blocked, discard, busy, event : as of the controller
+    <register>, blocked, discard, busy, stopped : as of the controller
     fault : In(fault_layout), faulty : In
         The fault, and the macro that has it.
     """

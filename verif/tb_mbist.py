@@ -105,7 +105,7 @@ class SelfTestBench:
     async def ended(self):
         """Waits until a run has ended or is held."""
         if self.fields("BIST_STATUS")["running"]:
-            await RisingEdge(self.dut.event)
+            await RisingEdge(self.dut.stopped)
             await FallingEdge(self.dut.clk)
             await self.cycle()
         assert not self.fields("BIST_STATUS")["running"]

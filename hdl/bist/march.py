@@ -38,7 +38,7 @@ class March(wiring.Component):
         To and from the array.
     busy : Out(1)
         The array is in use.
-    event : Out(1)
+    stopped : Out(1)
         For one cycle: a run has ended or is held.
     """
 
@@ -61,7 +61,7 @@ class March(wiring.Component):
             "data": Out(config.rows),
             "words": In(data.ArrayLayout(config.rows, config.macros)),
             "busy": Out(1),
-            "event": Out(1),
+            "stopped": Out(1),
         })
 
     def elaborate(self, platform):
@@ -143,7 +143,7 @@ class March(wiring.Component):
         with m.Elif(drain != 0):
             m.d.sync += drain.eq(drain - 1)
             with m.If(drain == 1):
-                m.d.comb += self.event.eq(1)
+                m.d.comb += self.stopped.eq(1)
                 m.d.sync += [self.held.eq(~ends), done.eq(ends & ~error)]
         with m.Elif(start):
             with m.If(self.blocked):

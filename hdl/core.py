@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import Out
+from amaranth.lib.wiring import In, Out
 
 from .axi import axi4, axi_lite
 from .bist.march import March
@@ -22,6 +22,8 @@ class Core(wiring.Component):
     s_axil_* : AXI4-Lite slave
     irq : Out(1)
         High while an enabled event is set in IRQ_STATUS.
+    aside : In(access_signature)
+        Access to the registers beside the slave's.
     """
 
     def __init__(self, config: Config):
@@ -30,6 +32,7 @@ class Core(wiring.Component):
             "bus": Out(axi4.Signature(config)),
             **axi_lite.ports(CSR_ADDR_BITS),
             "irq": Out(1),
+            "aside": In(axi_lite.access_signature(CSR_ADDR_BITS)),
         })
 
     def elaborate(self, platform):
@@ -45,6 +48,7 @@ class Core(wiring.Component):
             ResetSignal("engine").eq(control.engine_reset),  # a register, so that no input reaches the engine at once
         ]
         axi_lite.connect_ports(m, outer=self, inner=registers, addr_bits=CSR_ADDR_BITS)
+        wiring.connect(m, aside=wiring.flipped(self.aside), registers=registers.aside)
         self._control(m, registers, control, engine)
         self._status(m, registers, control, march)
         self._test(m, registers, control, march, engine)

@@ -1,7 +1,7 @@
 """A macro with one fault: the simulation view of the macro, and behind its cells a fault that its test port meets.
 
-The fault is data on a port, made from the same :class:`~mbist.faults.Fault` that the fault simulator takes. What it does
-is said here once more, in Verilog, beside the real cells: they hold what the fault leaves in them.
+The fault is data on a port, made from the same :class:`~mbist.faults.Fault` that the fault simulator takes. What it
+does is said here once more, in Verilog, beside the real cells: they hold what the fault leaves in them.
 """
 
 from amaranth.lib import data, wiring
@@ -116,10 +116,11 @@ def _storage(config: Config) -> str:
     """State of the fault, and access to the cells by column, bank and word."""
     columns, rows, slots = config.physical_cols, config.rows, config.slots
     record, group = bank_record_layout(config).size, group_layout(config).size
-    stores = "".join(f"        {slots + 1 + p}: copy[{p * rows} +: {rows}] = value;\n" for p in range(record_words(config)))
-    loads = "".join(f"        {slots + 1 + p}: stored = copy[{p * rows} +: {rows}];\n" for p in range(record_words(config)))
+    pieces = [(slots + 1 + p, f"copy[{p * rows} +: {rows}]") for p in range(record_words(config))]
+    stores = "".join(f"        {number}: {piece} = value;\n" for number, piece in pieces)
+    loads = "".join(f"        {number}: stored = {piece};\n" for number, piece in pieces)
     return f"""\
-  reg [{rows - 1}:0] shown, forced, forced_to, forced_1, forced_to_1, one_word, both, combined;
+  reg [{rows - 1}:0] shown, forced, forced_to, forced_1, forced_to_1, one_word, both;
   reg [{record + rows - 1}:0] copy;
   reg [2:0] held, was;
   reg [{rows - 1}:0] held_x, held_y;
@@ -246,7 +247,8 @@ def _decoder(config: Config, reads: str, writes: str, is_at) -> str:
       reaches_y = {x} ? {kind} >= 2 : {y};
 """
 
-    ones = f"({bist_words(config) - 1} == 32'({field(bist_layout(config), 'bist', 'word')}) ? {_last_bits(config)} : ~0)"
+    word = field(bist_layout(config), "bist", "word")
+    ones = f"({bist_words(config) - 1} == 32'({word}) ? {_last_bits(config)} : ~0)"
     return f"""\
       if ({reads} && ({is_at(0, "read_bank")} || {is_at(1, "read_bank")} && {kind} != 0)) begin
 {reached("read_bank")}        both = {_at(config, "wired_or")} ? held_x | held_y : held_x & held_y;

@@ -3,30 +3,27 @@
 The plan is ``verif/plans/mbist.md``.
 """
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 
 import cocotb
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from hdl.bist.march import March as Controller
-from hdl.bist.microcode import CODE_WORDS, Kind, pause_layout, step_layout
 from hdl.cim.interfaces import bank_record_layout, bist_words
-from hdl.csr import BistCause, register_map
+from hdl.csr import register_map
 from mbist.families import Family, Place, families
-from mbist.faults import Cell, CellFault, DecoderFault, Fault, StuckOpen
+from mbist.faults import Cell, CellFault, Fault, StuckOpen
 from mbist.library import LIBRARY
 from mbist.memory import Failure, fail_log
 from mbist.microcode import Code, Run, assemble, stored_bits
-from mbist.notation import March, Order, Pause, parse
+from mbist.notation import March, Order, Pause
 from sim.rtl import test_config
 
 from .coverage import Coverage, report
 from .faulty_macro import fault_layout, fault_values
 from .layout import Codec
 from .self_test import SelfTest
-from .start import reset, start
+from .start import start
 
 CONFIG = test_config()
 WORDS = bist_words(CONFIG)

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from hdl.bist.march import March
-from hdl.config import Config, clog2
+from hdl.config import Config
 from hdl.verilog import once
 
 from .faulty_macro import FaultyMacro, fault_layout
@@ -16,9 +16,9 @@ class SelfTest(wiring.Component):
 
     Members
     -------
-    <register>, blocked, discard, busy, stopped : as of the controller
-    fault : In(fault_layout), faulty : In
-        The fault, and the macro that has it.
+    <register>, blocked, discard, request, data, busy, stopped : as of the controller
+    fault : In(fault_layout), faulty : In(macros)
+        The fault, and the macros that have it.
     """
 
     def __init__(self, config: Config):
@@ -26,8 +26,8 @@ class SelfTest(wiring.Component):
         march = March(config)
         march._MustUse__silence = True  # it is here for its signature
         members = {name: member for name, member in march.signature.members.items()
-                   if name not in ("request", "data", "words")}
-        super().__init__({**members, "fault": In(fault_layout(config)), "faulty": In(max(1, clog2(config.macros)))})
+                   if name != "words"}
+        super().__init__({**members, "fault": In(fault_layout(config)), "faulty": In(config.macros)})
 
     def elaborate(self, platform):
         m = Module()
@@ -46,6 +46,6 @@ class SelfTest(wiring.Component):
                 march.words[number].eq(macro.word),
                 *(point.eq(config.cols) for point in macro.repair),
             ]
-            with m.If(self.faulty == number):
+            with m.If(self.faulty[number]):
                 m.d.comb += macro.fault.eq(self.fault)
         return m

@@ -23,7 +23,7 @@ class March(wiring.Component):
 
     All macros do the same. A run takes ``steps x addresses + pauses`` cycles and :attr:`OVERHEAD` more. A run that is
     held, by ABORT or because the log is full, has finished every step that it has begun, and goes on with the next one
-    when it is resumed.
+    when it is resumed; each hold costs :attr:`OVERHEAD` cycles too.
 
     Members
     -------
@@ -42,11 +42,11 @@ class March(wiring.Component):
         For one cycle: a run has ended or is held.
     """
 
-    #: Cycles from a step's execution until a failure of its read has been logged.
-    PIPELINE = 2 + Compare.LATENCY + 1
+    #: Cycles from a step's execution until a failure of its read is in the log.
+    LATENCY = 2 + Compare.LATENCY + 1
 
-    #: Cycles of a run beyond those of its steps and pauses: one finds the end of the code.
-    OVERHEAD = 1 + PIPELINE
+    #: Cycles of a run beyond those of its steps and pauses: nothing is executed until the last failure is in the log.
+    OVERHEAD = LATENCY - 1
 
     def __init__(self, config: Config):
         self.config = config
@@ -120,14 +120,14 @@ class March(wiring.Component):
         start, abort, resume = (self._field("BIST_CONTROL", name) for name in ("start", "abort", "resume"))
         error, done, running = Signal(), Signal(), Signal()
         cause, cycles = Signal(8), Signal(64)
-        ends, drain = Signal(), Signal(range(self.PIPELINE + 1))
+        ends, drain = Signal(), Signal(range(self.OVERHEAD))
 
         def refuse(why):
             m.d.sync += [error.eq(1), cause.eq(why)]
 
         m.d.comb += [
-            # As many entries are kept free as there are reads on their way.
-            self.hold.eq(abort | self._field("BIST_MODE", "hold_full") & (self.log.level > LOG_DEPTH - self.PIPELINE)),
+            # There is room for the reads on their way and for the next one.
+            self.hold.eq(abort | self._field("BIST_MODE", "hold_full") & (self.log.level > LOG_DEPTH - self.LATENCY)),
             sequencer.run.eq(running & ~self.hold & ~self.discard),
             sequencer.restart.eq(self.start),
             self.busy.eq(running | (drain != 0)),
@@ -136,10 +136,10 @@ class March(wiring.Component):
             m.d.sync += [running.eq(0), drain.eq(0), self.held.eq(0)]
         with m.Elif(running):
             with m.If(self.hold):
-                m.d.sync += [running.eq(0), drain.eq(self.PIPELINE), ends.eq(0)]
+                m.d.sync += [running.eq(0), drain.eq(self.OVERHEAD - 1), ends.eq(0)]
             with m.Elif(sequencer.ended | (sequencer.refusal != BistCause.NONE)):
-                m.d.sync += [running.eq(0), drain.eq(self.PIPELINE), ends.eq(1), error.eq(sequencer.refusal != 0),
-                             cause.eq(sequencer.refusal)]
+                m.d.sync += [running.eq(0), drain.eq(self.OVERHEAD - 1), ends.eq(1),
+                             error.eq(sequencer.refusal != BistCause.NONE), cause.eq(sequencer.refusal)]
         with m.Elif(drain != 0):
             m.d.sync += drain.eq(drain - 1)
             with m.If(drain == 1):

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .axi import axi4, axi_lite
-from .bist.jtag import Jtag
+from .bist.jtag import Jtag, jtag_pins
 from .config import Config, ConfigError
 from .core import Core
 from .csr import CSR_ADDR_BITS
@@ -33,12 +33,7 @@ class Chip(wiring.Component):
             raise ConfigError(f"cores must be 1 for RTL, not {config.cores!r}")
         self.config = config
         super().__init__(axi4.ports(config) | axi_lite.ports(CSR_ADDR_BITS) | {"irq": Out(1)} | {
-            f"jtag_{name}": member for name, member in self._jtag_pins().items()})
-
-    @staticmethod
-    def _jtag_pins() -> dict[str, wiring.Member]:
-        return {name: In(1) for name in ("tck", "trst_n", "tms", "tdi")} | {
-            name: Out(1) for name in ("tdo", "tdo_enable")}
+            f"jtag_{name}": member for name, member in jtag_pins().items()})
 
     def elaborate(self, platform):
         m = Module()
@@ -48,7 +43,7 @@ class Chip(wiring.Component):
         m.submodules.jtag = jtag = Jtag()
         wiring.connect(m, jtag=jtag.access, core=core.aside)
         m.d.comb += self.irq.eq(core.irq)
-        for name, member in self._jtag_pins().items():
+        for name, member in jtag_pins().items():
             mine, its = getattr(self, f"jtag_{name}"), getattr(jtag, name)
             m.d.comb += its.eq(mine) if member.flow == In else mine.eq(its)
         return m

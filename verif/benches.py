@@ -223,6 +223,12 @@ BENCHES: tuple[Bench, ...] = (
             "tokens": ("core.engine.tokens.tokens_*",),
         }),
     Bench(
+        name="bist", component=Chip, module="verif.tb_bist", configs=("tiny",), verilator_configs=("small",),
+        signals={
+            "self-test": ("core.march.sequencer.step", "core.march.busy", "core.march.held", "core.march.blocked"),
+            "jtag": ("jtag.tap.fsm_state", "jtag.tap.instruction", "jtag.request", "jtag.answer"),
+        }),
+    Bench(
         name="soak", component=Chip, module="verif.tb_soak", view="simulation", configs=("small",),
         memory_bytes=1 << 18,
         plusargs=("+image=image.hex", "+dump=dump.hex", "+stall_chance=64", "+stall_longest=24"),

@@ -1070,7 +1070,7 @@ async def test_interrupts_are_enabled_and_cleared_one_by_one(dut):
     await bench.go()
     while (await bench.registers.fields("STATUS"))["busy"]:
         assert dut.irq.value == 0
-    assert await bench.registers.fields("IRQ_STATUS") == {"done": 1, "error": 0}
+    assert await bench.registers.fields("IRQ_STATUS") == {"done": 1, "error": 0, "bist": 0}
     assert dut.irq.value == 0
     await bench.registers.set_fields("IRQ_ENABLE", error=1)
     assert dut.irq.value == 0

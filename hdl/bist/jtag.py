@@ -31,6 +31,12 @@ def scan_layout() -> data.StructLayout:
     return data.StructLayout({"operation": 2, "data": 32, "address": CSR_ADDR_BITS})
 
 
+def jtag_pins() -> dict[str, wiring.Member]:
+    """Members of a component for the pins of JTAG."""
+    return {name: In(1) for name in ("tck", "trst_n", "tms", "tdi")} | {
+        name: Out(1) for name in ("tdo", "tdo_enable")}
+
+
 class Jtag(wiring.Component):
     """A :class:`~hdl.bist.tap.Tap` whose data register reads and writes the registers of the chip.
 
@@ -49,10 +55,7 @@ class Jtag(wiring.Component):
     """
 
     def __init__(self):
-        super().__init__({
-            "tck": In(1), "trst_n": In(1), "tms": In(1), "tdi": In(1), "tdo": Out(1), "tdo_enable": Out(1),
-            "access": Out(access_signature(CSR_ADDR_BITS)),
-        })
+        super().__init__(jtag_pins() | {"access": Out(access_signature(CSR_ADDR_BITS))})
 
     def elaborate(self, platform):
         m = Module()

@@ -101,8 +101,8 @@ def simulate(march: March, family: Family) -> Outcome:
         detected.append(outcome.detected)
         verdicts += outcome.verdicts
     for instance in family.faults:
-        logs = [fail_log(chosen, WORDS, 1, fault, partner=lambda word: word) for fault in instance
-                for chosen in march.orders()] if not march.uses_partner else [[]]
+        logs = [fail_log(chosen, 2 * WORDS, 1, fault, up=range(WORDS), partner=lambda word: word + WORDS)
+                for fault in instance for chosen in march.orders()]
         detected.append(np.array([all(logs)]))
         verdicts += len(logs)
     return Outcome(np.concatenate(detected), verdicts)

@@ -1,7 +1,7 @@
 """How good repair is: must-repair and repair-most against the exact search, on random defect maps of an `edge` macro.
 
-The value is the largest difference between the shares of maps that the two repair, over all kinds of spares: what a macro
-offers, and more columns and plane rows than it has. Then a defect is put into a column of every macro of the RTL
+The value is the largest difference between the shares of maps that the two repair, over all kinds of spares: what a
+macro offers, and more columns and plane rows than it has. Then a defect is put into a column of every macro of the RTL
 (`small`): a March test finds it, the analysis gives the repair registers, and a matrix product is exact again.
 """
 

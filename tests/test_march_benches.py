@@ -66,7 +66,7 @@ def test_repair_is_reported(monkeypatch, capsys, tmp_path):
 
 def test_wrong_results_after_repair_are_an_error(monkeypatch):
     monkeypatch.setattr(repair, "products", lambda config: (128, 2, 1024))
-    with pytest.raises(RuntimeError, match="^2 of 1024 results are wrong after repair$"):
+    with pytest.raises(RuntimeError, match=r"^2 of 1024 results are wrong after repair$"):
         repair.main(["--maps", "6"])
 
 

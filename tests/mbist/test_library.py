@@ -38,5 +38,5 @@ def test_two_of_one_name():
 
 
 def test_a_line_that_is_wrong():
-    with pytest.raises(NotationError, match="^one: character 1 of the March test must be an order"):
+    with pytest.raises(NotationError, match=r"^one: character 1 of the March test must be an order"):
         read_library(["one: x(w0)"])

@@ -100,5 +100,5 @@ def test_refused_fuses():
     with pytest.raises(RepairError) as raised:
         read_fuses(TINY, text)
     assert str(raised.value) == (f"hash must be {TINY.hash:016x}, of configuration custom, not {SMALL.hash:016x}")
-    with pytest.raises(RepairError, match="^fuses must hold the registers"):
+    with pytest.raises(RepairError, match=r"^fuses must hold the registers"):
         read_fuses(SMALL, text.replace("8888", "8887"))

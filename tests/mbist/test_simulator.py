@@ -8,7 +8,7 @@ import pytest
 from mbist.families import BITS, WORDS, Family, Model, Place, families
 from mbist.faults import Cell, CellFault
 from mbist.library import LIBRARY
-from mbist.memory import fail_log
+from mbist.memory import detected
 from mbist.notation import parse
 from mbist.simulator import backgrounds, positions, simulate
 
@@ -25,9 +25,10 @@ def reference(march, model: Model) -> list[bool]:
 
     def found(cells, background: int, bank: int) -> bool:
         up = [word + bank * WORDS for word in range(words)]
-        return all(fail_log(chosen, 2 * WORDS, BITS, CellFault(model.primitives, cells[-1], cells[:-1], power_up), up=up,
-                            partner=lambda word: (word + WORDS) % (2 * WORDS), background=[background] * 2 * WORDS)
-                   for power_up in product((0, 1), repeat=len(cells)) for chosen in march.orders())
+        faults = [CellFault(model.primitives, cells[-1], cells[:-1], power_up)
+                  for power_up in product((0, 1), repeat=len(cells))]
+        return all(detected(march, 2 * WORDS, BITS, fault, up=up, background=[background] * 2 * WORDS,
+                            partner=lambda word: (word + WORDS) % (2 * WORDS)) for fault in faults)
 
     runs = list(product(backgrounds(BITS) if model.place is Place.WORD else [0],
                         (0, 1) if march.uses_partner else (0,)))
@@ -141,7 +142,7 @@ def test_verdicts_are_counted():
 @pytest.mark.parametrize("place", Place)
 def test_orders_of_cells(place):
     """An order of the cells is one ranking of their places, and no two orders are the same."""
-    ranks = [{tuple(sorted(range(len(cells)), key=lambda i: (cells[i].bank, cells[i].word, cells[i].bit)))  # noqa: B023
+    ranks = [{tuple(sorted(range(len(cells)), key=lambda i: (cells[i].bank, cells[i].word, cells[i].bit)))
               for cells in order} for order in positions(place)]
     assert all(len(kinds) == 1 for kinds in ranks)
     assert len({next(iter(kinds)) for kinds in ranks}) == len(ranks)

@@ -7,6 +7,7 @@ the 36 of two cells in both orders.
 
 import argparse
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,12 +24,12 @@ STATIC = ("static 1", "static 2")
 GOALS = {"March C-": 56, "March SS": 84, "March RAW": 84, "March AB": 84, "March SL": 84}
 
 
-def main():
+def main(given: Sequence[str] | None = None):
     parser = argparse.ArgumentParser(prog="cimple bench mbist", description=__doc__.split("\n\n")[0])
     parser.add_argument("--tests", type=Path, help="a file of further tests, 'name: test # source' per line")
     parser.add_argument("--csv", type=Path, help="write the table to this file")
     parser.add_argument("--picture", type=Path, help="draw the table to this file, .png, .svg or .pdf")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
     tests = dict(LIBRARY)
     if arguments.tests:
         try:

@@ -1,9 +1,9 @@
 """Families of faults: which fault primitives there are, and where in a memory they may be.
 
-Static and dynamic primitives are enumerated from their definition (Hamdioui, van de Goor and Rodgers, *March SS: a test
-for all static simple RAM faults*, MTDT 2002; Hamdioui, Al-Ars and van de Goor, *Testing static and dynamic faults in
-random access memories*, VTS 2002), linked ones as pairs of which the second can undo the first unseen (Hamdioui, Al-Ars,
-van de Goor and Rodgers, *Linked faults in random access memories*, IEEE TCAD 23(5), 2004).
+Static and dynamic primitives are enumerated from their definition (Hamdioui, van de Goor and Rodgers, *March SS: a
+test for all static simple RAM faults*, MTDT 2002; Hamdioui, Al-Ars and van de Goor, *Testing static and dynamic faults
+in random access memories*, VTS 2002), linked ones as pairs of which the second can undo the first unseen (Hamdioui,
+Al-Ars, van de Goor and Rodgers, *Linked faults in random access memories*, IEEE TCAD 23(5), 2004).
 """
 
 import enum
@@ -14,7 +14,7 @@ from itertools import product
 from .faults import Cell, DecoderFault, Fault, StuckOpen
 from .primitives import FaultPrimitive, Sensitisation
 
-#: Words of the simulated memory: enough for neighbours and others, at its ends and between, in each order of three cells.
+#: Words of the simulated memory: enough for neighbours and others, at its ends and between, in each order of three.
 WORDS = 4
 
 #: Bits of its words where a fault is within a word.
@@ -36,7 +36,7 @@ class Place(enum.Enum):
 
 @dataclass(frozen=True)
 class Model:
-    """Fault primitives of one victim, linked if there are two; ``aggressors`` is how many cells they need besides it."""
+    """Fault primitives of one victim, linked if there are two; ``aggressors`` are how many cells they need besides."""
 
     primitives: tuple[FaultPrimitive, ...]
     place: Place
@@ -146,7 +146,7 @@ def same_address() -> list[FaultPrimitive]:
 
 
 def word_line_disturb() -> list[FaultPrimitive]:
-    """Faults of a write of one cell while another is read: 24 of the cell that is read, 8 of the one that is written."""
+    """Faults of a write of one cell while another is read: 24 of the one that is read, 8 of the one that is written."""
     cells = list(_sequences(1))
     return [fault for aggressor, victim in product(cells, cells)
             if (aggressor.cycles[0][0][0], victim.cycles[0][0][0]) in (("w", "r"), ("r", "w"))
@@ -160,7 +160,7 @@ def _computing(primitives: list[FaultPrimitive]) -> list[FaultPrimitive]:
 
 
 def compute_only() -> list[FaultPrimitive]:
-    """The 6 read faults of one cell and the 16 of two that appear when a row computes, and not when it is read alone."""
+    """The 6 read faults of one cell and the 16 of two that appear when a row computes, not when it is read alone."""
     alone = [fault for victim in _sequences(1, "k") for fault in _outcomes(victim)]
     return _computing([*alone, *on_aggressor(1, "k"), *on_victim(1, "k")])
 

@@ -22,7 +22,7 @@ class CellFault:
     primitives : tuple of FaultPrimitive
     victim : Cell
     aggressors : tuple of Cell
-        At most one per primitive. Primitive ``i`` takes the ``i``-th, or the last; those without an aggressor ignore it.
+        At most one per primitive. Primitive ``i`` takes the ``i``-th, or the last; those that have none ignore it.
     power_up : tuple of int
         What the aggressors, then the victim, hold at first.
     retention : int
@@ -67,14 +67,15 @@ class DecoderFault:
     def reached(self, address: int) -> tuple[int, ...]:
         """Words that an address reaches."""
         x, y = self.x, self.y
-        others = {"A": {x: ()}, "B": {x: (), y: (x, y)}, "C": {x: (y,)}, "D": {x: (x, y)}}
+        others: dict[str, dict[int, tuple[int, ...]]] = {
+            "A": {x: ()}, "B": {x: (), y: (x, y)}, "C": {x: (y,)}, "D": {x: (x, y)}}
         return others[self.kind].get(address, (address,))
 
 
 @dataclass(frozen=True)
 class StuckOpen:
-    """A cell without access: writes do not reach it, and a read returns what the sense amplifier of its bit line, one for
-    this bit of all words, returned last (Dekker, Beenker, Thijssen, IEEE TCAD 9(6), 1990)."""
+    """A cell without access: writes do not reach it, and a read returns what the sense amplifier of its bit line, one
+    for this bit of all words, returned last (Dekker, Beenker and Thijssen, IEEE TCAD 9(6), 1990)."""
 
     cell: Cell
     latch: int = 0

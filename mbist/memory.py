@@ -5,13 +5,13 @@ reduction. Words that the fault does not touch behave, and are not stored.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import reduce
+from operator import and_, or_
 from typing import NamedTuple
-
-import numpy as np
 
 from .faults import Cell, CellFault, DecoderFault, Fault, StuckOpen
 from .notation import March, Operation, Order, Pause
-from .primitives import COMPUTE, PAUSE, READ, W0, W1
+from .primitives import COMPUTE, PAUSE, READ, W0, W1, FaultPrimitive, Sensitisation
 
 
 class Failure(NamedTuple):
@@ -101,14 +101,15 @@ def fail_log(march: March, words: int, bits: int, fault: Fault, *, background: S
 
 
 def _memory(fault: Fault, ones: int):
-    kinds = {CellFault: _CellMemory, DecoderFault: _DecoderMemory, StuckOpen: _OpenMemory}
-    return kinds[type(fault)](fault, ones)  # type: ignore[arg-type]
+    if isinstance(fault, CellFault):
+        return _CellMemory(fault)
+    return _DecoderMemory(fault, ones) if isinstance(fault, DecoderFault) else _OpenMemory(fault)
 
 
 class _CellMemory:
     """The cells of a :class:`CellFault`."""
 
-    def __init__(self, fault: CellFault, ones: int):
+    def __init__(self, fault: CellFault):
         self.fault = fault
         self.cells = (*fault.aggressors, fault.victim)
         self.words = {cell.word for cell in self.cells}
@@ -160,10 +161,10 @@ class _CellMemory:
         armed = []
         for i, (primitive, aggressor) in enumerate(zip(self.fault.primitives, self.aggressors)):
             armed.append(primitive.cycles == 2 and self._matches(primitive, aggressor, masks, 0))
-            if primitive.cycles and (primitive.cycles == 1 or self.armed[i]):
-                if self._matches(primitive, aggressor, masks, primitive.cycles - 1):
-                    effects.append(primitive.effect)
-                    returned = primitive.read if primitive.read is not None else returned
+            last = primitive.cycles == 1 or self.armed[i]
+            if primitive.cycles and last and self._matches(primitive, aggressor, masks, primitive.cycles - 1):
+                effects.append(primitive.effect)
+                returned = primitive.read if primitive.read is not None else returned
         self.armed = armed
         self.held.update(writes)
         for effect in effects:
@@ -171,20 +172,21 @@ class _CellMemory:
         self._states()
         return returned
 
-    def _matches(self, primitive, aggressor: Cell | None, masks: dict[Cell, int], cycle: int) -> bool:
-        for part, cell in ((primitive.victim, self.fault.victim), (primitive.aggressor, aggressor)):
-            if part is not None:
-                needed = part.masks()[cycle] if part.cycles else 0
-                if masks[cell] & needed != needed or self.held[cell] != part.states()[cycle if part.cycles else 0]:
-                    return False
-        return True
+    def _matches(self, primitive: FaultPrimitive, aggressor: Cell | None, masks: dict[Cell, int], cycle: int) -> bool:
+        """Whether a cycle of S happens: operations and, before them, states."""
+        def met(part: Sensitisation, cell: Cell) -> bool:
+            needed = part.masks()[cycle] if part.cycles else 0
+            return masks[cell] & needed == needed and self.held[cell] == part.states()[cycle if part.cycles else 0]
+
+        return met(primitive.victim, self.fault.victim) and (
+            primitive.aggressor is None or aggressor is None or met(primitive.aggressor, aggressor))
 
     def _states(self):
         """State faults hold at any time."""
+        nothing = dict.fromkeys(self.cells, 0)
         for primitive, aggressor in zip(self.fault.primitives, self.aggressors):
-            if primitive.cycles == 0 and self.held[self.fault.victim] == primitive.victim.state:
-                if aggressor is None or self.held[aggressor] == primitive.aggressor.state:
-                    self.held[self.fault.victim] = primitive.effect
+            if primitive.cycles == 0 and self._matches(primitive, aggressor, nothing, 0):
+                self.held[self.fault.victim] = primitive.effect
 
 
 class _DecoderMemory:
@@ -216,14 +218,13 @@ class _DecoderMemory:
         reached = [self.held[word] for word in self.fault.reached(access.word)]
         if not reached:
             return self.ones if self.fault.floating else 0
-        combine = np.bitwise_or if self.fault.wired_or else np.bitwise_and
-        return int(combine.reduce(np.array(reached, dtype=object)))
+        return reduce(or_ if self.fault.wired_or else and_, reached)
 
 
 class _OpenMemory:
     """The cell of a :class:`StuckOpen` and the sense amplifier of its bit line."""
 
-    def __init__(self, fault: StuckOpen, ones: int):
+    def __init__(self, fault: StuckOpen):
         self.fault = fault
         self.latch = fault.latch
 

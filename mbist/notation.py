@@ -19,10 +19,10 @@ address before it goes on to the next (van de Goor, *Testing Semiconductor Memor
 
 Ports are separated as in Hamdioui and van de Goor, *Thorough testing of any multiport memory with linear tests*, IEEE
 TCAD 21(2), 2002. A macro has two: port 0 is the compute side's and only reads, port 1 is the load side's and only
-writes; in a test of one port each operation takes the port that can do it. A read sees what was stored before the cycle,
-whatever another port writes. Theirs is also the subscript: which address a port takes, where it is not the visited one.
-A macro computes one bank while it loads the other, so the other bank is the one pair of addresses that both ports meet
-in; a test with subscripts is run on the addresses of one bank at a time.
+writes; in a test of one port each operation takes the port that can do it. A read sees what was stored before the
+cycle, whatever another port writes. Theirs is also the subscript: which address a port takes, where it is not the
+visited one. A macro computes one bank while it loads the other, so the other bank is the one pair of addresses that
+both ports meet in; a test with subscripts is run on the addresses of one bank at a time.
 """
 
 import enum
@@ -226,7 +226,7 @@ class _Reader:
                 elements.append(self.pause())
             else:
                 order = self.need(r"[udc⇑↑⇓↓⇕↕](?!\w)", "an order (u, d, c) or a pause del(cycles)")
-                steps = []
+                steps: list[Step] = []
                 self.need(r"\(", "'('")
                 while True:
                     self.skip()

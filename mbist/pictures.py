@@ -18,7 +18,7 @@ def coverage_picture(coverage: Coverage, file: Path):
         counts = [coverage.of(test.name, family.name) for family in families]
         shares.append([count / total for count, total in counts])
         for column, (count, total) in enumerate(counts):
-            axes.text(column, row, "all" if count == total else count, ha="center", va="center", fontsize=7,
+            axes.text(column, row, "all" if count == total else str(count), ha="center", va="center", fontsize=7,
                       color="white" if count > total / 2 else "black")
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     axes.set_xticks(range(len(families)), [f"{family.name}\n{coverage.of(tests[0].name, family.name)[1]}"

@@ -15,8 +15,9 @@ The notation is van de Goor and Al-Ars, *Functional memory faults: a formal nota
 ``<0k0/1/1>``             an operation ``k``: the row is read because it computes, with all columns at once
 ========================  =============================================================================================
 
-The value of a read in S is what the cell holds. R is what a read of the victim in the last cycle returns; ``-`` if there
-is none. An operation that S does not name may happen too: a write that another port's read accompanies is still a write.
+The value of a read in S is what the cell holds. R is what a read of the victim in the last cycle returns; ``-`` if
+there is none. An operation that S does not name may happen too: a write that another port's read accompanies is still a
+write.
 """
 
 import re
@@ -92,7 +93,7 @@ class FaultPrimitive:
         return max(len(cell.cycles) for cell in (self.victim, self.aggressor) if cell is not None)
 
     @property
-    def faulty(self) -> int:
+    def faulty(self) -> bool:
         """Whether the victim's value is wrong after S, not only what was read."""
         return self.effect != self.victim.states()[-1]
 
@@ -120,8 +121,8 @@ def parse_primitive(text: str) -> FaultPrimitive:
         raise ValueError(f"aggressor and victim of {text} must have as many cycles, not {sorted(lengths)}")
     reads = [o for o in (victim.cycles[-1] if victim.cycles else ()) if o[0] in "rk"]
     if bool(reads) != (primitive.read is not None):
-        raise ValueError(f"R of {text} must be {'0 or 1' if reads else '-'}, as S {'ends' if reads else 'does not end'} "
-                         f"with a read of the victim")
+        raise ValueError(f"R of {text} must be {'0 or 1' if reads else '-'}, as S "
+                         f"{'ends' if reads else 'does not end'} with a read of the victim")
     if not primitive.faulty and all(int(o[1]) == primitive.read for o in reads):
         raise ValueError(f"{text} must differ from a fault-free memory in F or R")
     return primitive

@@ -1,17 +1,17 @@
 """Fault simulation of March tests: which instances of which faults a test detects for certain.
 
 Exhaustive: a fault at every place of a small memory, with every power-up state of its cells, under every choice of the
-elements in either order. A March test treats all words alike, so a memory of :data:`~mbist.families.WORDS` words has all
-situations of a larger one: first, last and middle words, neighbours and others, in every order. An instance is a fault
-and an order of its cells, as 36 coupling faults make 72 instances; it is detected if a read fails at each of its
-places in each case.
+elements in either order. A March test treats all words alike, so a memory of :data:`~mbist.families.WORDS` words has
+all situations of a larger one: first, last and middle words, neighbours and others, in every order. An instance is a
+fault and an order of its cells, as 36 coupling faults make 72 instances; it is detected if a read fails at each of its
+places in each case. Elements are taken to be a cycle apart, so that no dynamic fault is sensitised across them.
 
-Models of one place are simulated together, as arrays of models x places x power-up states; that one test with one choice
-of orders detects one element of the array, or not, is a verdict.
+Models of one place are simulated together, as arrays of models x places x power-up states; whether one test with one
+choice of orders detects one element of the array is a verdict.
 """
 
 from dataclasses import dataclass
-from itertools import groupby, permutations, product
+from itertools import groupby, pairwise, permutations, product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,8 +80,8 @@ def positions(place: Place) -> list[list[tuple[_Position, ...]]]:
 
 
 def backgrounds(bits: int) -> list[int]:
-    """The log2(bits) + 1 data backgrounds under which any two bits differ once and agree once: solid, then stripes of 1,
-    2, 4, ... bits (Dekker, Beenker and Thijssen 1990).
+    """The log2(bits) + 1 data backgrounds, of which any two bits are equal in one and differ in another: solid, then
+    stripes of 1, 2, 4, ... bits (Dekker, Beenker and Thijssen 1990).
 
     Raises
     ------
@@ -101,8 +101,8 @@ def simulate(march: March, family: Family) -> Outcome:
         detected.append(outcome.detected)
         verdicts += outcome.verdicts
     for instance in family.faults:
-        logs = [fail_log(chosen, WORDS, 1, fault, partner=lambda word: word) for fault in instance
-                for chosen in march.orders()] if not march.uses_partner else [[]]
+        logs = [fail_log(chosen, 2 * WORDS, 1, fault, up=range(WORDS), partner=lambda word: word + WORDS)
+                for fault in instance for chosen in march.orders()]
         detected.append(np.array([all(logs)]))
         verdicts += len(logs)
     return Outcome(np.concatenate(detected), verdicts)
@@ -124,13 +124,12 @@ def _simulate_models(march: March, models: list[Model], place: Place) -> Outcome
             sure &= failed.all(axis=2)
         found |= sure
     ends = np.cumsum([0, *map(len, orders)])
-    detected = np.stack([found[:, a:b].all(axis=1) for a, b in zip(ends, ends[1:])], axis=1)
+    detected = np.stack([found[:, a:b].all(axis=1) for a, b in pairwise(ends)], axis=1)
     return Outcome(detected.reshape(-1), verdicts)
 
 
 class _Table:
-    """The models of one place as arrays, a row per fault primitive of a model: conditions per cycle on the victim and on
-    an aggressor, and effects."""
+    """The models of one place as arrays: a row for the first fault primitive of all models, one for the second."""
 
     def __init__(self, models: list[Model]):
         self.aggressors = models[0].aggressors

@@ -27,7 +27,6 @@ from hdl.ipu.requantise import Requantise
 from hdl.isa import FIELDS, QUEUE_OF, QUEUES, Opcode, Queue, head_layout, instruction_layout, parameter_entries
 from hdl.isa import HEAD as HEAD_FIELDS
 from hdl.layouts import Step, column_starts, header_layout, pack_step, parameter_layout
-
 from mbist.library import LIBRARY
 from mbist.microcode import MicrocodeError, Run, assemble
 

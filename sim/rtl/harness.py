@@ -18,8 +18,7 @@ _JTAG = "jtag_"
 
 
 def harness(chip: Generated, config: Config, *, memory_bytes: int, read_latency: int = 40) -> Generated:
-    """``sim_top``: ``chip`` with its AXI4 master on an ``axi_memory``, JTAG held in reset, and all its other ports brought
-    out.
+    """``sim_top``: ``chip`` with its AXI4 master on an ``axi_memory``, JTAG in reset, all its other ports brought out.
 
     Add :data:`AXI_MEMORY` to the build's ``extra_sources``. Inputs ``load`` and ``dump`` make the memory read and
     write its files, which are plusargs as its stalls are, see ``axi_memory.sv``.

@@ -5,6 +5,10 @@ The encoding is :mod:`hdl.bist.microcode`, the registers are :func:`hdl.csr.bist
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Const
+from amaranth.lib import data
 
 from hdl.bist.march import March as Controller
 from hdl.bist.microcode import CODE_WORDS, PAUSE_BITS, Kind, pause_layout, step_layout
@@ -46,7 +50,8 @@ def assemble(march: March, *, either: Order = Order.UP) -> Code:
     MicrocodeError
         If it does not fit, or a step asks for what the two ports of a macro cannot do.
     """
-    words, places = [], []
+    words: list[int] = []
+    places: list[tuple[int, int]] = []
     for number, element in enumerate(march.elements):
         coded = _pause(element) if isinstance(element, Pause) else _steps(number, element, either)
         for position, word in enumerate(coded):
@@ -60,15 +65,14 @@ def assemble(march: March, *, either: Order = Order.UP) -> Code:
 
 def _pause(pause: Pause) -> Iterator[int]:
     for begun in range(0, pause.cycles, _LONGEST_PAUSE):
-        yield pause_layout().const({
-            "kind": Kind.PAUSE, "cycles": min(pause.cycles - begun, _LONGEST_PAUSE)}).as_bits()
+        yield _bits(pause_layout(), {"kind": Kind.PAUSE, "cycles": min(pause.cycles - begun, _LONGEST_PAUSE)})
 
 
 def _steps(number: int, element: Element, either: Order) -> Iterator[int]:
     order = either if element.order is Order.EITHER else element.order
     for position, step in enumerate(element.steps):
         read, write = _ports(step, f"element {number + 1}, step {position + 1} ({step})")
-        yield step_layout().const({
+        yield _bits(step_layout(), {
             "kind": Kind.STEP,
             "read": read is not None,
             "read_value": read is not None and read.value,
@@ -79,7 +83,11 @@ def _steps(number: int, element: Element, either: Order) -> Iterator[int]:
             "write_partner": write is not None and write.partner,
             "down": order is Order.DOWN,
             "last": position == len(element.steps) - 1,
-        }).as_bits()
+        })
+
+
+def _bits(layout: data.StructLayout, values: dict[str | int, Any]) -> int:
+    return Const.cast(layout.const(values)).value
 
 
 def _ports(step: Step, where: str) -> tuple[Operation | None, Operation | None]:

@@ -118,11 +118,15 @@ class SelfTestBench:
         return seen
 
     async def _watch(self, seen: list[dict | None]):
-        codec = Codec(bist_layout(CONFIG))
+        codec, valid = Codec(bist_layout(CONFIG)), bist_layout(CONFIG)["valid"].offset
         while True:
             await FallingEdge(self.dut.clk)
-            request = codec.unpack(int(self.dut.request.value))
-            seen.append(request | {"data": int(self.dut.data.value)} if request["valid"] else None)
+            bits = str(self.dut.request.value)
+            if bits[-1 - valid] == "0":  # the other fields may be unknown then
+                seen.append(None)
+            else:
+                data = str(self.dut.data.value)
+                seen.append(codec.unpack(int(bits, 2)) | {"data": int(data, 2) if set(data) <= {"0", "1"} else None})
 
     def configure(self, run: Run):
         for name, value in run.registers().items():
@@ -592,5 +596,5 @@ async def test_nothing_is_read_that_the_run_has_not_written(dut):
                 assert (*where, request["read_bank"]) in written, f"{words} read {where}"
             if request["write"]:
                 written.add((*where, request["write_bank"]))
-    assert reads > 500, f"only {reads} reads"
+    assert reads > (500 if FAST else 100), f"only {reads} reads"
     report()

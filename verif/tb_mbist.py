@@ -58,6 +58,20 @@ _RUNS = Coverage("mbist.run", {
     impossible={"found": [("two ports", True)]})
 
 
+def step(**fields: int) -> int:
+    return step_layout().const({"kind": Kind.STEP} | fields).as_bits()
+
+
+def pause(cycles: int, **fields: int) -> int:
+    return pause_layout().const({"kind": Kind.PAUSE, "cycles": cycles} | fields).as_bits()
+
+
+W0, R0 = step(write=1, last=1), step(read=1, last=1)
+
+#: Every read after the first element fails, in each of its steps.
+ALL_FAIL = Code((W0, step(read=1, read_value=1), step(read=1, read_value=1, last=1)), ((0, 0), (1, 0), (1, 1)))
+
+
 class SelfTestBench:
     """The controller by its registers, and the macros' fault."""
 
@@ -404,9 +418,9 @@ async def test_reset_at_any_moment(dut, hard):
     bench = await SelfTestBench.start(dut)
     march = TESTS["March C-"]
     for _ in range(12):
-        run = draw_run(bench.random, march)
-        await bench.begin(assemble(march), run)
-        await bench.cycle(bench.random.randrange(2 * len(run.addresses)))
+        run = replace(draw_run(bench.random, march), hold_full=False)
+        await bench.begin(ALL_FAIL, run)
+        await bench.cycle(bench.random.randrange(3 * len(run.addresses)))
         if bench.random.random() < 0.3:
             await bench.command(abort=1)
         if hard:
@@ -416,26 +430,19 @@ async def test_reset_at_any_moment(dut, hard):
             dut.discard.value = 1
             await bench.cycle()
             dut.discard.value = 0
+        await bench.cycle()
+        failures = int(dut.bist_fails.value)
         seen = bench.watch()
         await bench.cycle(12)
         assert not any(seen), "nothing may be asked after a reset"
+        assert int(dut.bist_fails.value) == failures, "nothing may fail after a reset"
         status = bench.fields("BIST_STATUS")
-        assert not any(status[name] for name in ("running", "held", "active", "done", "failed")), status
+        assert not any(status[name] for name in ("running", "held", "active", "done")), status
         await bench.command(resume=1)
         assert bench.fields("BIST_STATUS")["cause"] == BistCause.NOT_HELD
         fault = draw_fault(bench.random, families()["static 1"], run)
         await run_and_compare(bench, march, run, fault, Order.UP)
 
-
-def step(**fields: int) -> int:
-    return step_layout().const({"kind": Kind.STEP} | fields).as_bits()
-
-
-def pause(cycles: int, **fields: int) -> int:
-    return pause_layout().const({"kind": Kind.PAUSE, "cycles": cycles} | fields).as_bits()
-
-
-W0, R0 = step(write=1, last=1), step(read=1, last=1)
 
 #: Code that is refused: words, the word that is, and why. The steps before it are executed, at all addresses if they
 #: are elements.
@@ -518,18 +525,19 @@ async def test_a_full_log(dut):
     """Every read fails in every macro: held when full, all come in their order; else the first ones stay."""
     bench = await SelfTestBench.start(dut)
     run = Run(CONFIG, last=1, hold_full=True, columns=True)
-    code = Code((W0, step(read=1, read_value=1), R0), ((0, 0), (1, 0), (1, 1)))
+    twice = [address for address in run.addresses for _ in range(2)]
     for hold in (True, False):
         run = replace(run, hold_full=hold)
-        await bench.begin(code, run)
+        await bench.begin(ALL_FAIL, run)
         entries = await bench.log()
-        assert [(e["column"], e["bank"], e["word"]) for e in entries] == run.addresses[:None if hold else LOG_DEPTH]
+        assert [(e["column"], e["bank"], e["word"]) for e in entries] == twice[:None if hold else LOG_DEPTH]
+        assert [e["step"] for e in entries] == [1 + number % 2 for number in range(len(entries))]
         for entry in entries:
             background = run.background(entry["column"], entry["word"])
             assert entry["seen"] == background
             assert entry["expected"] == background ^ stored_bits(CONFIG, entry["word"])
-            assert (entry["step"], entry["macro"], entry["others"]) == (1, 0, CONFIG.macros > 1)
-        assert int(dut.bist_fails.value) == len(run.addresses)
+            assert (entry["macro"], entry["others"]) == (0, CONFIG.macros > 1)
+        assert int(dut.bist_fails.value) == len(twice)
         assert int(dut.bist_failed0.value) == (1 << CONFIG.macros) - 1
         assert bench.fields("BIST_STATUS")["lost"] == (not hold)
 

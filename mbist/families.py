@@ -180,9 +180,8 @@ def linked() -> list[tuple[FaultPrimitive, FaultPrimitive]]:
         return fault.read is None or fault.read == right
 
     firsts = [f for f in static if f.faulty and unseen(f, f.victim.state)]
-    seconds = [f for f in static if f.effect != f.victim.state and f.faulty and unseen(f, f.effect)]
-    return [(first, second) for first in firsts for second in seconds
-            if second.victim.state == first.effect and second.effect != first.effect]
+    seconds = [f for f in static if f.effect != f.victim.state and unseen(f, f.effect)]
+    return [(first, second) for first in firsts for second in seconds if second.victim.state == first.effect]
 
 
 def _linked_models() -> tuple[Model, ...]:

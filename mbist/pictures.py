@@ -38,11 +38,11 @@ def yield_picture(densities: Sequence[float], yields: Mapping[str, Sequence[floa
     yields : dict of sequence of float
         Shares of good macros, from 0 to 1, by the name of the line.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(7.5, 4), layout="constrained")
     axes = figure.subplots()
     for (name, line), marker in zip(yields.items(), "osv^Dx+*<>" * len(yields)):
         axes.plot(densities, [100 * share for share in line], marker=marker, markersize=4, label=name)
     axes.set(xlabel="mean defects per macro", ylabel="good macros, %", ylim=(0, 100))
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right upper", fontsize=8)
     figure.savefig(file, dpi=150)

@@ -77,7 +77,7 @@ class _Search:
 
 def repair_most(defects: np.ndarray, spares: Spares) -> Repair | None:
     """Must-repair, then always the line with the most defects (Tarr, Boudreau and Murphy, *Electronics*, January 1984);
-    of equals, a line of the kind that has more spares left. None if that does not lead to a repair; there may be one.
+    of equals, a column, and the first. None if that does not lead to a repair; there may be one.
 
     Time grows with the spares times the map.
     """
@@ -85,8 +85,8 @@ def repair_most(defects: np.ndarray, spares: Spares) -> Repair | None:
     while search.must_repair():
         if not search.defects.any():
             return search.repair()
-        best = max((int(search.counts(axis).max()), search.left[axis], axis) for axis in (0, 1) if search.left[axis])
-        search.take(best[2], int(search.counts(best[2]).argmax()))
+        _, axis = max((int(search.counts(axis).max()), axis) for axis in (0, 1) if search.left[axis])
+        search.take(axis, int(search.counts(axis).argmax()))
     return None
 
 

@@ -4,7 +4,8 @@ Exhaustive: a fault at every place of a small memory, with every power-up state 
 elements in either order. A March test treats all words alike, so a memory of :data:`~mbist.families.WORDS` words has
 all situations of a larger one: first, last and middle words, neighbours and others, in every order. An instance is a
 fault and an order of its cells, as 36 coupling faults make 72 instances; it is detected if a read fails at each of its
-places in each case. Elements are taken to be a cycle apart, so that no dynamic fault is sensitised across them.
+places in each case. It makes no difference whether a cycle passes between elements: only the word at which one ends and
+the next begins could tell, and an instance is detected at every place or not.
 
 Models of one place are simulated together, as arrays of models x places x power-up states; whether one test with one
 choice of orders detects one element of the array is a verdict.
@@ -186,7 +187,6 @@ class _Run:
     def march(self, march: March) -> np.ndarray:
         """Per model, place and power-up state, whether a read fails."""
         for element in march.elements:
-            self.disarm()
             if isinstance(element, Pause):
                 self.cycle(np.full(self.address.shape, PAUSE, np.uint8))
                 continue

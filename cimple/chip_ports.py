@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from amaranth.lib import wiring
 
 from hdl.axi import axi4, axi_lite
+from hdl.bist.jtag import jtag_pins
 from hdl.config import CONFIGS, Config
 from hdl.csr import CSR_ADDR_BITS
 
@@ -56,6 +57,15 @@ _AXI_LITE = {
     "rdata": "data", "rresp": "OKAY, or SLVERR where no register is", "rvalid": _HANDSHAKE, "rready": _HANDSHAKE,
 }
 
+#: Meanings of JTAG ports without their prefix ``jtag_``.
+_JTAG = {
+    "tck": "clock of JTAG; any frequency, may stand still",
+    "trst_n": "resets JTAG while low, asynchronously; low once after power-up, always if JTAG is not used",
+    "tms": "mode", "tdi": "data in",
+    "tdo": "data out; changes on the falling edge of `jtag_tck`",
+    "tdo_enable": "high while `jtag_tdo` is to be driven",
+}
+
 
 @dataclass(frozen=True)
 class Port:
@@ -79,7 +89,8 @@ def chip_ports() -> list[Port]:
             short = name.removeprefix(prefix)
             widths = {config: theirs[name].shape for config, theirs in members.items()}
             ports.append(Port(name, member.flow == wiring.Out, _expression(widths), meanings[short]))
-    return ports
+    return ports + [Port(f"jtag_{name}", member.flow == wiring.Out, str(member.shape), _JTAG[name])
+                    for name, member in jtag_pins().items()]
 
 
 def _expression(widths: dict[Config, object]) -> str:

@@ -16,18 +16,22 @@ from pathlib import Path
 import numpy as np
 from amaranth.lib import data
 
+from hdl.bist.microcode import Kind, pause_layout, step_layout
 from hdl.cim.array import Array
 from hdl.cim.column import Column
 from hdl.cim.loader import Loader
 from hdl.cim.macro import Macro
 from hdl.config import CONFIGS, Config
-from hdl.csr import Cause, registers
+from hdl.csr import BistCause, Cause, registers
 from hdl.ipu.requantise import Requantise
 from hdl.isa import FIELDS, QUEUE_OF, QUEUES, Opcode, Queue, head_layout, instruction_layout, parameter_entries
 from hdl.isa import HEAD as HEAD_FIELDS
 from hdl.layouts import Step, column_starts, header_layout, pack_step, parameter_layout
+from mbist.library import LIBRARY
+from mbist.microcode import MicrocodeError, Run, assemble
 
 from .chip_ports import instantiation, port_rows
+from .header import cause_meanings
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -208,6 +212,37 @@ def cause_table() -> str:
                   [(cause.value, cause.name, addresses.get(cause.name, "0")) for cause in Cause])
 
 
+def bist_cause_table() -> str:
+    """The values of field BIST_STATUS.cause."""
+    return _table(["value", "cause", "meaning"],
+                  [(cause.value, cause.name, meaning) for cause, meaning in cause_meanings(BistCause).items()])
+
+
+def microcode_table() -> str:
+    """The two kinds of microcode words, bit by bit."""
+    rows = [(kind.name, _bits(field.offset, field.width), name, int(kind) if name == "kind" else "")
+            for kind, layout in ((Kind.STEP, step_layout()), (Kind.PAUSE, pause_layout())) for name, field in layout]
+    return _table(["word", "bits", "field", "value"], rows)
+
+
+def march_table() -> str:
+    """What each test of the library costs over all addresses: words of microcode, and cycles without its pauses."""
+    configs = [CONFIGS[name] for name in ("small", "edge")]
+    rows: list[tuple] = []
+    for name, march in LIBRARY.items():
+        try:
+            words: object = len(assemble(march).words)
+        except MicrocodeError:
+            rows.append((name, f"{march.complexity}n", "not of a macro", *["" for _ in configs]))
+            continue
+        banks = (0,) if march.uses_partner else (0, 1)
+        runs = [Run(config, banks=banks, partner=march.uses_partner) for config in configs]
+        rows.append((name, f"{march.complexity}n", words,
+                     *(run.cycles(march) - march.pause_cycles for run in runs)))
+    return _table(["test", "cycles per address", "microcode words", *(f"cycles, {config.name}" for config in configs)],
+                  rows)
+
+
 def parameter_table() -> str:
     """The fields of a configuration: range, default, meaning."""
     return _table(["parameter", "range", "default", "meaning"],
@@ -233,6 +268,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "ports": port_table,
     "instantiation": instantiation_template,
     "causes": cause_table,
+    "self-test causes": bist_cause_table,
+    "microcode": microcode_table,
+    "march costs": march_table,
     "parameters": parameter_table,
     "configurations": configuration_table,
 } | {f"registers {name}": lambda config=config: csr_table(config) for name, config in CONFIGS.items()}

@@ -1,5 +1,6 @@
 """The C header of a chip: registers, causes, instructions and numbers, all from ``hdl``."""
 
+import enum
 import inspect
 import re
 
@@ -15,7 +16,10 @@ def c_header(config: Config) -> str:
         _section("Configuration", _numbers(config)),
         _section("Registers: byte offsets, and lowest bit and mask of their fields", _registers(config)),
         _section("Causes of a stopped program", [
-            (f"CAUSE_{cause.name}", int(cause), meaning) for cause, meaning in cause_meanings().items()]),
+            (f"CAUSE_{cause.name}", int(cause), meaning) for cause, meaning in cause_meanings(csr.Cause).items()]),
+        _section("Causes of a refused or ended self-test", [
+            (f"BIST_CAUSE_{cause.name}", int(cause), meaning)
+            for cause, meaning in cause_meanings(csr.BistCause).items()]),
         _section(f"Instructions: {INSTRUCTION_BYTES} bytes, little-endian; first bit and width of each field",
                  _instructions()),
         _section("Packed step: bits of a group's header", _step(config)),
@@ -25,10 +29,11 @@ def c_header(config: Config) -> str:
             + f"\n#endif /* {guard} */\n")
 
 
-def cause_meanings() -> dict[csr.Cause, str]:
-    """What ERROR_ADDRESS holds with each cause, as ``hdl/csr.py`` says it beside each member."""
-    said = dict(re.findall(r"^    (\w+) = \d+(?:  #: (.*))?$", inspect.getsource(csr.Cause), re.M))
-    return {cause: said[cause.name] for cause in csr.Cause}
+def cause_meanings(causes: type[enum.IntEnum]) -> dict[enum.IntEnum, str]:
+    """What ERROR_ADDRESS holds with each cause, or what one of the self-test means, as ``hdl/csr.py`` says it beside
+    each member."""
+    said = dict(re.findall(r"^    (\w+) = \d+(?:  #: (.*))?$", inspect.getsource(causes), re.M))
+    return {cause: said[cause.name] for cause in causes}
 
 
 def _section(title: str, constants: list[tuple[str, int, str]]) -> str:

@@ -1,20 +1,20 @@
-"""A core: engine, control and registers, with its own reset for the engine."""
+"""A core: engine, control, self-test and registers, with its own reset for the engine."""
 
 from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .axi import axi4, axi_lite
-from .cim.interfaces import bist_layout
+from .bist.march import March
 from .config import ADDR_BITS, FORMAT_VERSION, Config
-from .csr import COUNTERS, CSR_ADDR_BITS, ID_VALUE, WINDOWS
+from .csr import COUNTERS, CSR_ADDR_BITS, ID_VALUE, WINDOWS, Access
 from .ipu.control import Control
 from .ipu.engine import Engine
 from .ipu.registers import Registers, wide
 
 
 class Core(wiring.Component):
-    """One grid with its IPU: an AXI4 master, an AXI4-Lite slave, an interrupt, and the BIST read port.
+    """One grid with its IPU and its self-test: an AXI4 master, an AXI4-Lite slave, and an interrupt.
 
     Members
     -------
@@ -22,7 +22,8 @@ class Core(wiring.Component):
     s_axil_* : AXI4-Lite slave
     irq : Out(1)
         High while an enabled event is set in IRQ_STATUS.
-    bist : In(bist_layout), bist_words : Out(ArrayLayout)
+    aside : In(access_signature)
+        Access to the registers beside the slave's.
     """
 
     def __init__(self, config: Config):
@@ -31,8 +32,7 @@ class Core(wiring.Component):
             "bus": Out(axi4.Signature(config)),
             **axi_lite.ports(CSR_ADDR_BITS),
             "irq": Out(1),
-            "bist": In(bist_layout(config)),
-            "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
+            "aside": In(axi_lite.access_signature(CSR_ADDR_BITS)),
         })
 
     def elaborate(self, platform):
@@ -40,6 +40,7 @@ class Core(wiring.Component):
         m.domains.engine = ClockDomain(local=True)
         m.submodules.registers = registers = Registers(self.config)
         m.submodules.control = control = Control()
+        m.submodules.march = march = March(self.config)
         engine = Engine(self.config)
         m.submodules.engine = DomainRenamer("engine")(engine)
         m.d.comb += [
@@ -47,8 +48,10 @@ class Core(wiring.Component):
             ResetSignal("engine").eq(control.engine_reset),  # a register, so that no input reaches the engine at once
         ]
         axi_lite.connect_ports(m, outer=self, inner=registers, addr_bits=CSR_ADDR_BITS)
+        wiring.connect(m, aside=wiring.flipped(self.aside), registers=registers.aside)
         self._control(m, registers, control, engine)
-        self._status(m, registers, control)
+        self._status(m, registers, control, march)
+        self._test(m, registers, control, march, engine)
         self._bus(m, control, engine)
         return m
 
@@ -68,8 +71,6 @@ class Core(wiring.Component):
             engine.address.eq(wide(registers, "program_address")[:ADDR_BITS]),
             engine.count.eq(registers.program_count),
             engine.counters.eq(control.counters),
-            engine.bist.eq(self.bist),
-            self.bist_words.eq(engine.bist_words),
         ]
         for number in range(WINDOWS):
             window = engine.windows[number]
@@ -84,12 +85,32 @@ class Core(wiring.Component):
             for spare in range(self.config.spare_cols):
                 m.d.comb += engine.repair[macro][spare].eq(getattr(registers, f"repair{macro}_{spare}"))
 
-    def _status(self, m, registers, control):
+    def _test(self, m, registers, control, march, engine):
+        """The self-test, and that it and programs keep out of each other's way."""
+        for register in march.map:
+            name = register.name.lower()
+            match register.access:
+                case Access.RO:
+                    m.d.comb += getattr(registers, name).eq(getattr(march, name))
+                case Access.RW:
+                    m.d.comb += getattr(march, name).eq(getattr(registers, name))
+                case Access.W1:
+                    m.d.comb += getattr(march, f"{name}_set").eq(getattr(registers, f"{name}_set"))
+        m.d.comb += [
+            march.blocked.eq(control.busy | control.error),
+            march.discard.eq(control.soft_reset | control.go),
+            control.testing.eq(march.busy),
+            engine.bist.eq(march.request),
+            engine.bist_data.eq(march.data),
+            march.words.eq(engine.bist_words),
+        ]
+
+    def _status(self, m, registers, control, march):
         """From the engine to registers and interrupt."""
         config = self.config
-        events = Cat(control.done_event, control.error_event)
-        pending = Signal(2)
-        m.d.sync += pending.eq((pending & ~registers.irq_status_clear[:2]) | events)
+        events = Cat(control.done_event, control.error_event, march.stopped)
+        pending = Signal(3)
+        m.d.sync += pending.eq((pending & ~registers.irq_status_clear[:3]) | events)
         with m.If(control.reset_event):
             m.d.sync += pending.eq(0)
         m.d.comb += [
@@ -100,7 +121,7 @@ class Core(wiring.Component):
             registers.irq_status.eq(pending),
             registers.cause.eq(control.cause),
             wide(registers, "error_address").eq(control.error_address),
-            self.irq.eq((pending & registers.irq_enable[:2]).any()),
+            self.irq.eq((pending & registers.irq_enable[:3]).any()),
             *(wide(registers, name.lower()).eq(counter) for name, counter in zip(COUNTERS, control.counters)),
         ]
 

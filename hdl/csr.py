@@ -36,6 +36,21 @@ class Cause(enum.IntEnum):
     TOKEN_OVERFLOW = 8  #: the pair of queues, 8 x from + to
     WATCHDOG = 9  #: of the youngest instruction dispatched
     BAD_MULTIPLIER = 10  #: parameter memory entry whose multiplier is infinite or not a number
+    BIST_RUNNING = 11  #: zero; the program was not started, because the March controller runs
+
+
+class BistCause(enum.IntEnum):
+    """Why the March controller refused a command or ended a run. BIST_STATUS.step is the microcode word that came
+    next."""
+    NONE = 0
+    PROGRAM_RUNNING = 1  #: a program runs, or has stopped with an error that awaits its soft reset
+    ILLEGAL_CODE = 2  #: the word is none of the microcode, or cannot stand there; or the code ends within an element
+    READ_BEFORE_WRITE = 3  #: the word reads what this run has not written
+    RANGE = 4  #: BIST_RANGE or BIST_MODE.macro names no address or macro, or a partner beside both banks
+    CODE_TOO_LONG = 5  #: more words were written to BIST_CODE than there is room for
+    PARTNER = 6  #: the word goes to the other bank, which BIST_RANGE.partner does not allow
+    SAME_BANK = 7  #: the word reads and writes the same bank
+    NOT_HELD = 8  #: there is no run to resume
 
 
 class Access(enum.Enum):
@@ -90,6 +105,67 @@ COUNTERS = {
 }
 
 
+def bist_registers(config: Config) -> list[Register]:
+    """Registers of the March controller, by ascending offset. Those locked by BIST_STATUS ignore writes during a run
+    and while one is held."""
+    ro, rw, w1 = Access.RO, Access.RW, Access.W1
+    lock = "BIST_STATUS"
+    address = {"column": (0, 12, "physical column"), "word": (12, 12, "plane slot; then the sign word and the words of "
+                                                              "the bank record"), "bank": (24, 1, "bank")}
+    step = {"step": (0, 8, "microcode word"), "macro": (8, 8, "lowest-numbered macro that failed"),
+            "others": (16, 1, "others failed in the same read")}
+    regs = [
+        Register("BIST_CONTROL", 0x200, w1, "commands", {
+            "start": (0, 1, "run the microcode; ignored during a run"),
+            "abort": (1, 1, "hold the run before its next step"),
+            "resume": (2, 1, "go on with a run that is held"),
+            "next": (3, 1, "drop the oldest entry of the fail log"),
+            "clear": (4, 1, "forget the microcode; ignored during a run and while one is held")}),
+        Register(lock, 0x204, ro, "state", {
+            "running": (0, 1, "a run is under way"),
+            "held": (1, 1, "a run is held; a program that starts ends it"),
+            "active": (2, 1, "running or held"),
+            "done": (3, 1, "the last run has come to its end"),
+            "failed": (4, 1, "a read of the last run has failed"),
+            "error": (5, 1, "the last command was refused or the run was ended; see cause"),
+            "logged": (6, 1, "the fail log has an entry"),
+            "lost": (7, 1, "a failing read found the log full"),
+            "cause": (8, 8, "see the table of causes"),
+            "step": (16, 8, "microcode word that comes next")}),
+        Register("BIST_RANGE", 0x208, rw, "addresses that a run visits and overwrites", {
+            "first": (0, 12, "first physical column"), "last": (12, 12, "last physical column"),
+            "banks": (24, 2, "a bit per bank; none after reset"),
+            "partner": (26, 1, "one bank is visited, and the other may be used and overwritten too")},
+            0x07FF_FFFF, (config.physical_cols - 1) << 12, lock),
+        Register("BIST_MODE", 0x20C, rw, "how a run is done", {
+            "rows": (0, 4, "background: 0, or 1 more than the bit of the row's number that it takes"),
+            "columns": (4, 1, "background: inverted in odd physical columns"),
+            "words": (5, 1, "background: inverted in odd words"),
+            "user": (6, 1, "background: XOR with BIST_USER"),
+            "fast_word": (7, 1, "words run faster than columns"),
+            "hold_full": (8, 1, "hold the run when the fail log is full"),
+            "single": (9, 1, "only one macro is compared"),
+            "macro": (16, 8, "which one")}, 0x00FF_03FF, 0, lock),
+        *_pair("BIST_USER", 0x210, rw, "background of rows 0 to 63, repeated for more", locked_by=lock),
+        Register("BIST_CODE", 0x218, w1, "appends a microcode word; ignored during a run and while one is held"),
+        Register("BIST_LENGTH", 0x21C, ro, "microcode words held"),
+        *_pair("BIST_CYCLES", 0x220, ro, "cycles of the last run, not those in which it was held"),
+        Register("BIST_FAILS", 0x228, ro, "reads of the last run that failed"),
+        Register("BIST_FIRST_ADDRESS", 0x22C, ro, "first of them: where", address),
+        Register("BIST_FIRST_STEP", 0x230, ro, "first of them: in which step", step),
+        Register("BIST_LOG_ADDRESS", 0x234, ro, "oldest entry of the fail log: where", address),
+        Register("BIST_LOG_STEP", 0x238, ro, "oldest entry of the fail log: in which step", step),
+    ]
+    for number in range(-(-config.macros // 32)):
+        regs.append(Register(f"BIST_FAILED{number}", 0x240 + 4 * number, ro,
+                             f"macros that failed in the last run, from macro {32 * number}, one bit each"))
+    for offset, name in ((0x280, "EXPECTED"), (0x2A0, "SEEN")):
+        for number in range(-(-config.rows // 32)):
+            regs.append(Register(f"BIST_LOG_{name}{number}", offset + 4 * number, ro,
+                                 f"oldest entry of the fail log: word {name.lower()}, from row {32 * number}"))
+    return regs
+
+
 def registers(config: Config) -> list[Register]:
     """All registers of a chip, by ascending offset."""
     ro, rw, w1, w1c = Access.RO, Access.RW, Access.W1, Access.W1C
@@ -109,9 +185,11 @@ def registers(config: Config) -> list[Register]:
             "overflow": (3, 1, "an accumulator or a scaled partial sum has wrapped around since START"),
         }),
         Register("IRQ_ENABLE", 0x018, rw, "which events raise the interrupt", {
-            "done": (0, 1, "program completed"), "error": (1, 1, "program stopped")}, writable=3),
+            "done": (0, 1, "program completed"), "error": (1, 1, "program stopped"),
+            "bist": (2, 1, "self-test run ended or held")}, writable=7),
         Register("IRQ_STATUS", 0x01C, w1c, "events that have happened", {
-            "done": (0, 1, "program completed"), "error": (1, 1, "program stopped")}),
+            "done": (0, 1, "program completed"), "error": (1, 1, "program stopped"),
+            "bist": (2, 1, "self-test run ended or held")}),
         Register("CAUSE", 0x020, ro, "why the program stopped", {"cause": (0, 8, "see the table of causes")}),
         *_pair("ERROR_ADDRESS", 0x028, ro, "where; what it holds depends on CAUSE"),
         *_pair("PROGRAM_ADDRESS", 0x030, rw, "first instruction; a multiple of 64",
@@ -132,6 +210,7 @@ def registers(config: Config) -> list[Register]:
                  Register(flags, base + 16, rw, f"what window {w} allows", {
                      "read": (0, 1, "DMA may read"), "write": (1, 1, "DMA may write"),
                      "lock": (2, 1, "this window's registers ignore writes until reset")}, 7, 0, flags)]
+    regs += bist_registers(config)
     for macro in range(config.macros):
         for spare in range(config.spare_cols):
             regs.append(Register(

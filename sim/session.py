@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hdl.config import FORMAT_VERSION, Config
-from hdl.csr import ID_VALUE, Cause
+from hdl.csr import ID_VALUE, Cause, register_map
 from hdl.program import Program
 
 from .golden.executor import Execution, execute
@@ -114,18 +114,26 @@ class Session:
         Cycles from a read address to its first data.
     stalls : Stalls
         How late the memory is; never, by default.
+    repair : dict of int
+        Repair registers by name, written before each program; see :mod:`mbist.repair_map`. The golden model has no
+        columns to repair.
 
     Raises
     ------
     ValueError
-        If there is no such backend.
+        If there is no such backend, or no such repair register or column.
     """
 
     def __init__(self, config: Config, backend: str = "golden", *, view: str = "simulation", design: Source = chip,
                  waves: bool = False, public_all: bool = False, threads: int = 1, read_latency: int = 40,
-                 stalls: Stalls | None = None):
+                 stalls: Stalls | None = None, repair: Mapping[str, int] | None = None):
         if backend not in BACKENDS:
             raise ValueError(f"the backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
+        for name, column in (repair or {}).items():
+            if not name.startswith("REPAIR") or name not in register_map(config):
+                raise ValueError(f"repair must name the repair registers of {config.name}, not {name!r}")
+            if not 0 <= column <= config.cols:
+                raise ValueError(f"repair must give {name} a column from 0 to {config.cols}, not {column!r}")
         self.config = config
         self.backend = backend
         self.view = view
@@ -135,6 +143,7 @@ class Session:
         self.threads = threads
         self.read_latency = read_latency
         self.stalls = stalls or Stalls()
+        self.repair = dict(repair or {})
         #: Folder of the last run; it is kept if the run failed or wrote waves.
         self.directory: Path | None = None
 
@@ -205,7 +214,7 @@ class Session:
         expected = {"id": ID_VALUE, "format_version": FORMAT_VERSION, "config_hash": self.config.hash}
         (directory / "job.json").write_text(json.dumps({
             "expected": expected, "entry": program.entry, "count": program.count, "watchdog": watchdog,
-            "max_cycles": max_cycles,
+            "max_cycles": max_cycles, "repair": self.repair,
             "windows": [[0, program.memory_bytes, ["read"]], [*window, ["read", "write"]]],
         }))
         plusargs = [f"+image={directory / 'image.hex'}", f"+dump={directory / 'dump.hex'}", f"+first={low}",

@@ -30,6 +30,7 @@ from .geometries import BARE, ODD, TWO_LINES, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
 from .load import Loading
+from .self_test import SelfTest
 from .store import StoreBlock
 
 
@@ -167,6 +168,14 @@ BENCHES: tuple[Bench, ...] = (
     Bench(
         name="decode", component=Decode, module="verif.tb_decode", configs=("tiny", "small"), verilator_configs=(WIDE,),
         signals={"rules": ("known", "legal", "record.*")}),
+    Bench(
+        name="mbist", component=SelfTest, module="verif.tb_mbist", view="simulation", configs=("tiny",),
+        verilator_configs=("small", ODD),
+        signals={
+            "microcode": ("march.sequencer.step", "march.sequencer.first", "march.sequencer.refusal"),
+            "operation": ("march.sequencer.operation.*", "march.data"),
+            "failures": ("march.compare.failed", "march.compare.failure.*"),
+        }),
     Bench(name="registers", component=Registers, module="verif.tb_registers", configs=("small",)),
     Bench(
         name="dma", component=Dma, module="verif.tb_dma", configs=("small",), verilator_configs=(WIDE,),
@@ -212,6 +221,12 @@ BENCHES: tuple[Bench, ...] = (
                         "core.control.writes", "core.control.idle_cycles"),
             "instructions": ("core.engine.decode.address", "core.engine.*_queue.level"),
             "tokens": ("core.engine.tokens.tokens_*",),
+        }),
+    Bench(
+        name="bist", component=Chip, module="verif.tb_bist", configs=("tiny",), verilator_configs=("small",),
+        signals={
+            "self-test": ("core.march.sequencer.step", "core.march.busy", "core.march.held", "core.march.blocked"),
+            "jtag": ("jtag.tap.fsm_state", "jtag.tap.instruction", "jtag.request", "jtag.answer"),
         }),
     Bench(
         name="soak", component=Chip, module="verif.tb_soak", view="simulation", configs=("small",),

@@ -34,6 +34,21 @@ class Bank:
             self.sign, self.group = delivery["sign"], dict(delivery["group"])
         self.constant = delivery["constant"]
 
+    def write_word(self, number: int, value: int):
+        """Takes one word as the BIST writes it. A record must have been written as a whole before."""
+        config = self.config
+        if number < config.slots:
+            self.slots[number] = value
+        elif number == config.slots:
+            self.sign = value
+        else:
+            codec = Codec(bank_record_layout(config))
+            record = codec.pack({"group": self.group, "constant": self.constant})
+            at = (number - config.slots - 1) * config.rows
+            mask = (1 << config.rows) - 1 << at & (1 << codec.bits) - 1
+            unpacked = codec.unpack(record & ~mask | value << at & mask)
+            self.group, self.constant = unpacked["group"], unpacked["constant"]
+
     @property
     def contents(self) -> Group:
         """The group that the bank holds, planes taken from the slots where its record says they are."""

@@ -13,7 +13,7 @@ from cocotb.handle import Immediate
 from .layout import Codec
 
 #: Ports and fields that make the others mean something: zero where nothing is driven, while the others carry noise.
-COMMANDS = frozenset({"valid", "select", "bist_select", "post_fetch", "final"})
+COMMANDS = frozenset({"valid", "select", "bist_select", "bist_show", "post_fetch", "final"})
 
 
 class Port:

@@ -104,13 +104,20 @@ def draw_gap(random: Random, probability: float) -> Callable[[], int]:
 
 def draw_reads(random: Random, config: Config, count: int) -> list[dict]:
     """BIST reads of any words."""
-    return [{"column": random.randrange(config.physical_cols), "bank": random.randrange(2),
-             "word": random.randrange(bist_words(config))} for _ in range(count)]
+    return [{"column": random.randrange(config.physical_cols), "read_bank": random.randrange(2),
+             "word": random.randrange(bist_words(config)), "compute": random.randrange(2)} for _ in range(count)]
 
 
 def every_word(config: Config, columns: Iterable[int]) -> list[dict]:
     """BIST reads of all words of both banks of physical columns."""
-    return [{"column": column, "bank": bank, "word": word}
+    return [{"column": column, "read_bank": bank, "word": word, "compute": 0}
+            for column in columns for bank in range(2) for word in range(bist_words(config))]
+
+
+def written_words(config: Config, columns: Iterable[int], draw: Callable[[int, int, int], int]
+                  ) -> list[tuple[dict, int]]:
+    """BIST writes of all words of both banks of physical columns, of values ``draw(column, bank, word)``."""
+    return [({"column": column, "write_bank": bank, "word": word}, draw(column, bank, word))
             for column in columns for bank in range(2) for word in range(bist_words(config))]
 
 

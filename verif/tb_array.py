@@ -19,7 +19,17 @@ from sim.rtl import test_config
 from .cells import Cells, physical
 from .coverage import Coverage, report
 from .deliveries import step_loads
-from .stimuli import ACTIVATIONS, draw_gap, draw_garbage, draw_reads, draw_repair, draw_step, every_word, most_planes
+from .stimuli import (
+    ACTIVATIONS,
+    draw_gap,
+    draw_garbage,
+    draw_reads,
+    draw_repair,
+    draw_step,
+    every_word,
+    most_planes,
+    written_words,
+)
 from .testbench import Scoreboard, Testbench
 from .timeline import Timeline
 
@@ -120,8 +130,12 @@ class ArrayBench(Testbench):
         loading = any(port["valid"].read() for port in self.ports["deliveries"])
         if loading:
             self._load(cycle)
-        if bist["valid"]:
+        if bist["valid"] and bist["read"]:
             self._read(cycle, bist, loading)
+        if bist["valid"] and bist["write"]:
+            for cells in self.cells:
+                cells.columns[bist["column"]][bist["write_bank"]].write_word(bist["word"],
+                                                                             self.ports["bist_data"].read())
         if issue["valid"]:
             self._issue(cycle, issue, target, loading)
         if target["final"]:
@@ -145,10 +159,11 @@ class ArrayBench(Testbench):
                 bank.write(load["row"], load["lanes"], delivery)
 
     def _read(self, cycle: int, bist: dict, loading: bool):
-        if loading and bist["bank"] == self._load_bank:
+        bank = bist["read_bank"]
+        if loading and bank == self._load_bank:
             return  # what a read of a written word gives is not defined
-        READS.sample(**{name: bist[name] for name in ("word", "bank", "column")})
-        self._words.append([cells.columns[bist["column"]][bist["bank"]].word(bist["word"]) for cells in self.cells])
+        READS.sample(word=bist["word"], bank=bank, column=bist["column"])
+        self._words.append([cells.columns[bist["column"]][bank].word(bist["word"]) for cells in self.cells])
         self.board.expect(cycle + 2, "word", self.ports["bist_words"].read)
 
     def _issue(self, cycle: int, issue: dict, target: dict, loading: bool):
@@ -499,7 +514,7 @@ async def test_repair(dut):
 
 @cocotb.test()
 async def test_bist_reads_every_word(dut):
-    """Every word of both banks of every column, all macros at once, one read per cycle."""
+    """Every word of both banks of every column, all macros at once, one per cycle: loaded, then written by the BIST."""
     bench = ArrayBench(dut)
     await bench.start()
     timeline = Timeline(CONFIG)
@@ -507,6 +522,9 @@ async def test_bist_reads_every_word(dut):
         timeline.load(bank, draw_loads(bench)[0])
     reads = every_word(CONFIG, range(CONFIG.physical_cols))
     timeline.read_words(reads, start=timeline.length)
+    timeline.write_words(written_words(CONFIG, range(CONFIG.physical_cols),
+                                       lambda *_: bench.random.getrandbits(CONFIG.rows)), start=timeline.length)
+    timeline.read_words(reads, start=timeline.length)
     await bench.play(timeline, DRAIN)
-    assert len(bench._words) == len(reads)
+    assert len(bench._words) == 2 * len(reads)
     bench.finish()

@@ -4,12 +4,13 @@ import cocotb
 import numpy as np
 
 from hdl.cim.column import Column
-from hdl.cim.interfaces import bist_words
+from hdl.cim.interfaces import bank_record_layout, bist_words
 from sim.rtl import test_config
 
 from .cells import Cells
 from .coverage import Coverage, report
 from .deliveries import Group, column_deliveries
+from .layout import Codec
 from .ports import PortGroup
 from .product import Product
 from .stimuli import (
@@ -31,8 +32,8 @@ SUM = Column.sum_latency(CONFIG)
 SCALED = Column.SCALED_LATENCY
 DRAIN = SUM + SCALED + 2
 WORDS = bist_words(CONFIG)
-LOAD = ("select", "first", "bank", "row", "lane_mask", "lanes", "sign", "group", "constant")
-BIST = ("bist_select", "bist_bank", "bist_word")
+LOAD = ("select", "first", "bank", "row", "lane_mask", "lanes", "sign", "group", "constant", "test", "test_words")
+BIST = ("bist_select", "bist_bank", "bist_word", "bist_show")
 
 #: Bus words of a load whose beginning is swept.
 SWEPT = (CONFIG.planes + CONFIG.units_per_beat) // CONFIG.units_per_beat
@@ -98,7 +99,23 @@ class ColumnBench(Testbench):
         if issue["valid"]:
             self._issue(cycle, issue, load)
         if load:
-            self.cells.columns[0][load["bank"]].write(load["row"], load["lanes"], load)
+            self._write(load)
+
+    def _write(self, load: dict):
+        bank = self.cells.columns[0][load["bank"]]
+        if not load["test"]:
+            bank.write(load["row"], load["lanes"], load)
+        elif load["test_words"]:
+            number = load["test_words"].bit_length() - 1
+            given = load["sign"]
+            if number:
+                record = Codec(bank_record_layout(CONFIG)).pack({name: load[name] for name in ("group", "constant")})
+                given = record >> (number - 1) * CONFIG.rows & (1 << CONFIG.rows) - 1
+            bank.write_word(CONFIG.slots + number, given)
+        else:
+            lane = load["lane_mask"].bit_length() - 1
+            slot = load["row"] % (CONFIG.slots // CONFIG.units_per_beat) * CONFIG.units_per_beat + lane
+            bank.write_word(slot, load["lanes"] >> lane * CONFIG.rows & (1 << CONFIG.rows) - 1)
 
     def _check_word(self, cycle: int):
         """The word that was asked for in the last cycle, or zero; unknown as long as some cells are."""
@@ -154,8 +171,10 @@ class ColumnBench(Testbench):
             timeline.put("act", cycle + 1, held)
             timeline.put("accumulate", cycle + SUM, issue)
         timeline.events["bist"] = {
-            cycle: {"bist_select": 1, "bist_bank": read["bank"], "bist_word": read["word"]}
+            cycle: {"bist_select": 1, "bist_show": 1, "bist_bank": read["bank"], "bist_word": read["word"]}
             for cycle, read in timeline.busy("bist").items()}
+        timeline.events["load"] = {cycle: {"test": 0, "test_words": 0} | load
+                                   for cycle, load in timeline.busy("load").items()}
         await super().play(timeline, drain)
 
     def finish(self):
@@ -378,6 +397,27 @@ async def test_bist_reads_every_word(dut):
     timeline.read_words(wanted, start=timeline.length, stride=2)
     await bench.play(timeline, DRAIN)
     assert len(bench.words) == 4 * WORDS
+    bench.finish()
+
+
+@cocotb.test()
+async def test_bist_writes_words(dut):
+    """Single words of both banks are written with noise on everything that does not belong to them; then all are
+    read."""
+    bench = ColumnBench(dut)
+    await bench.start()
+    timeline = Timeline(CONFIG)
+    wanted = [(bank, word) for bank in range(2) for word in range(WORDS)] * 2
+    bench.random.shuffle(wanted)
+    for cycle, (bank, word) in enumerate(wanted):
+        timeline.put("load", cycle, draw_garbage(bench)[0]["load"] | {
+            "bank": bank, "first": 0, "test": 1, "row": word // CONFIG.units_per_beat,
+            "lane_mask": 1 << word % CONFIG.units_per_beat if word < CONFIG.slots else 0,
+            "test_words": 1 << word - CONFIG.slots if word >= CONFIG.slots else 0})
+    every = [{"bank": bank, "word": word} for bank in range(2) for word in range(WORDS)]
+    timeline.read_words(every, start=timeline.length)
+    await bench.play(timeline, DRAIN)
+    assert len(bench.words) == len(every)
     bench.finish()
 
 

@@ -26,6 +26,7 @@ from .stimuli import (
     every_word,
     from_bit_sliced,
     most_planes,
+    written_words,
 )
 from .testbench import Scoreboard, Testbench
 from .timeline import Timeline
@@ -58,7 +59,14 @@ READS = Coverage("macro.bist", {
     "word": range(WORDS),
     "bank": [0, 1],
     "column": range(CONFIG.physical_cols),
+    "compute": [0, 1],
     "between": ["idle", "sums in flight", "a load in this cycle"],
+}, {"word_bank": ("word", "bank")})
+WRITES = Coverage("macro.bist_write", {
+    "word": range(WORDS),
+    "bank": [0, 1],
+    "column": range(CONFIG.physical_cols),
+    "beside": ["nothing", "a plane", "a read"],
 }, {"word_bank": ("word", "bank")})
 
 
@@ -101,7 +109,7 @@ class MacroBench(Testbench):
         offered = [delivery["valid"].read() for delivery in self.ports["deliveries"]]
         self.board.sample(cycle)
         written = self._written(offered) if any(offered) else {}
-        if bist["valid"]:
+        if bist["valid"] and bist["read"]:
             self._read(cycle, bist, set(written))
         if written:
             load = self.ports["load"].read()
@@ -112,6 +120,11 @@ class MacroBench(Testbench):
         if written:
             for (column, bank), delivery in written.items():
                 self.cells.columns[column][bank].write(load["row"], load["lanes"], delivery)
+        if bist["valid"] and bist["write"]:
+            WRITES.sample(word=bist["word"], bank=bist["write_bank"], column=bist["column"],
+                          beside="a read" if bist["read"] else "a plane" if issue["valid"] else "nothing")
+            self.cells.columns[bist["column"]][bist["write_bank"]].write_word(bist["word"],
+                                                                              self.ports["bist_data"].read())
 
     def _written(self, offered: list[int]) -> dict[tuple[int, int], dict]:
         """Deliveries of this cycle by physical column and bank."""
@@ -125,11 +138,12 @@ class MacroBench(Testbench):
         return written
 
     def _read(self, cycle: int, bist: dict, written: set):
-        where = (bist["column"], bist["bank"])
-        word = self.cells.columns[bist["column"]][bist["bank"]].word(bist["word"])
+        where = (bist["column"], bist["read_bank"])
+        word = self.cells.columns[bist["column"]][bist["read_bank"]].word(bist["word"])
         between = ("a load in this cycle" if written else "sums in flight"
                    if self.issues and cycle - self.issues[-1] <= Macro.latency(CONFIG) else "idle")
-        READS.sample(word=bist["word"], bank=bist["bank"], column=bist["column"], between=between)
+        READS.sample(word=bist["word"], bank=bist["read_bank"], column=bist["column"], compute=bist["compute"],
+                     between=between)
         if word is not None and where not in written:  # what a read of a written word gives is not defined
             self.words.append(word)
             self.board.expect(cycle + 2, "word", self.ports["word"].read)
@@ -330,6 +344,68 @@ async def test_bist_reads_every_word(dut):
     timeline.read_words(reads, start=timeline.length)
     await bench.play(timeline, DRAIN)
     assert len(bench.words) == len(reads)
+    bench.finish()
+
+
+@cocotb.test()
+async def test_bist_writes_every_word(dut):
+    """Random words to every word of every physical column, one per cycle, under random repair maps; each can be read
+    in the next cycle and again at the end, and no other word changes."""
+    bench = MacroBench(dut)
+    await bench.start()
+    for repair in [IDENTITY, draw_repair(bench.random, CONFIG.cols, CONFIG.spare_cols)]:
+        bench.set_repair(repair)
+        writes = written_words(CONFIG, range(CONFIG.physical_cols), lambda *_: bench.random.getrandbits(CONFIG.rows))
+        bench.random.shuffle(writes)
+        timeline = Timeline(CONFIG)
+        for cycle, write in enumerate(writes):
+            timeline.write_words([write], start=2 * cycle)
+            where = write[0]
+            timeline.read_words([{"column": where["column"], "read_bank": where["write_bank"], "word": where["word"],
+                                  "compute": 0}], start=2 * cycle + 1)
+        timeline.read_words(every_word(CONFIG, range(CONFIG.physical_cols)), start=timeline.length)
+        await bench.play(timeline, DRAIN)
+    bench.finish()
+
+
+@cocotb.test()
+async def test_bist_writes_beside(dut):
+    """A word is written in the cycle in which the same word of the other bank is read, or while the other bank
+    computes."""
+    bench = MacroBench(dut)
+    await bench.start()
+    timeline = Timeline(CONFIG)
+    loads, planes = draw_loads(bench)
+    timeline.load(0, loads)
+    writes = written_words(CONFIG, range(CONFIG.physical_cols), lambda *_: bench.random.getrandbits(CONFIG.rows))
+    other = [(write, value) for write, value in writes if write["write_bank"]]
+    first, _ = timeline.compute(0, planes, acts(bench, -(-(len(other) + 1) // planes)))
+    timeline.write_words(other, start=first)
+    timeline.write_words([(write | {"read": 1, "read_bank": 1 - write["write_bank"], "compute": 0}, value)
+                          for write, value in writes], start=timeline.length + DRAIN)
+    timeline.read_words(every_word(CONFIG, range(CONFIG.physical_cols)), start=timeline.length)
+    await bench.play(timeline, DRAIN)
+    bench.finish()
+
+
+@cocotb.test()
+async def test_bist_written_step_computes(dut):
+    """A step that the BIST writes word by word is computed as if it had been loaded."""
+    bench = MacroBench(dut)
+    await bench.start()
+    loads, planes = draw_loads(bench)
+    wanted = Cells(CONFIG, CONFIG.physical_cols)
+    for values in loads:
+        for number, delivery in enumerate(values["deliveries"]):
+            if delivery["valid"]:
+                column = delivery["member"] % MEMBERS * CLASSES + number
+                wanted.columns[column][0].write(values["load"]["row"], values["load"]["lanes"], delivery)
+    timeline = Timeline(CONFIG)
+    timeline.write_words(written_words(CONFIG, range(CONFIG.cols),
+                                       lambda column, _, word: wanted.columns[column][0].word(word) or 0))
+    for bank in range(2):
+        timeline.compute(bank, planes, acts(bench, 3), start=timeline.length)
+    await bench.play(timeline, DRAIN)
     bench.finish()
 
 

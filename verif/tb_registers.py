@@ -5,7 +5,7 @@ import random
 from typing import Any
 
 import cocotb
-from cocotb.triggers import ClockCycles, RisingEdge
+from cocotb.triggers import ClockCycles, FallingEdge, ReadOnly, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster, AxiResp
 
 from hdl.csr import CSR_ADDR_BITS, WINDOWS, Access, Register, registers
@@ -92,6 +92,18 @@ class RegisterBench:
         data = value.to_bytes(4, "little")[lanes[0]:lanes[-1] + 1]
         return (await self.bus.write(offset + lanes[0], data)).resp
 
+    async def aside(self, offset: int, written: int | None = None) -> tuple[int, int]:
+        """One access beside the bus; whether it failed, and what was read."""
+        dut = self.dut
+        await FallingEdge(dut.clk)
+        dut.aside__valid.value, dut.aside__write.value = 1, written is not None
+        dut.aside__address.value, dut.aside__data.value = offset, written or 0
+        await ReadOnly()
+        answer = int(dut.aside__error.value), int(dut.aside__read_data.value) if written is None else 0
+        await FallingEdge(dut.clk)
+        dut.aside__valid.value = 0
+        return answer
+
     async def value(self, register: Register) -> int:
         response, value = await self.read(register.offset)
         assert response == AxiResp.OKAY, f"reading {register.name} answers {response!r}"
@@ -169,6 +181,37 @@ async def test_commands_act_for_one_cycle(dut):
             assert await bench.value(register) == shown
             _ACCESSES.sample(access=register.access, strobes=strobes)
     report()
+
+
+@cocotb.test()
+async def test_accesses_beside_the_bus(dut):
+    """Each takes one cycle, whatever the bus does: what one port writes the other reads, pulses come once, addresses
+    without a register are errors; accesses of the bus in the same cycles are neither lost nor repeated."""
+    bench = await RegisterBench.start(dut)
+    by_name = {r.name: r for r in bench.map}
+    assert await bench.aside(by_name["CONTROL"].offset, 3) == (0, 0)
+    await ClockCycles(dut.clk, 3)
+    assert bench.pulses == [("CONTROL", 3)]
+    bench.pulses.clear()
+    assert (await bench.aside(0xFFC))[0] == 1
+    assert (await bench.aside(0xFFC, 1))[0] == 1
+    bus = cocotb.start_soon(_write_and_read(bench, by_name["PROGRAM_COUNT"]))
+    count = 0
+    while not bus.done():
+        count += 1
+        assert (await bench.aside(by_name["WATCHDOG"].offset, count))[0] == 0
+        assert await bench.aside(by_name["WATCHDOG"].offset) == (0, count)
+        await ClockCycles(dut.clk, bench.random.randrange(3))
+    await bus
+    assert await bench.value(by_name["WATCHDOG"]) == count
+    assert not bench.pulses
+
+
+async def _write_and_read(bench: RegisterBench, register: Register):
+    for _ in range(100):
+        value = bench.random.getrandbits(32)
+        assert await bench.write(register.offset, value) == AxiResp.OKAY
+        assert await bench.value(register) == value
 
 
 @cocotb.test()

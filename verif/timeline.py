@@ -83,5 +83,11 @@ class Timeline:
         for read in reads:
             while cycle in issues or cycle in self.busy("bist"):
                 cycle += 1
-            self.put("bist", cycle, {"valid": 1, **read})
+            self.put("bist", cycle, {"valid": 1, "read": 1, **read})
             cycle += stride
+
+    def write_words(self, writes: Iterable[tuple[dict, int]], *, start: int = 0):
+        """Places BIST writes, of what and which word, one per cycle; each may come with a read of the other bank."""
+        for cycle, (write, value) in enumerate(writes, start):
+            self.put("bist", cycle, {"valid": 1, "write": 1, **write})
+            self.put("bist_data", cycle, value)

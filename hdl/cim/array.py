@@ -40,7 +40,7 @@ class Array(wiring.Component):
         With ``issue.first``.
     load : In(load_signature), deliveries : In(delivery_signature).array(classes)
     repair : In.array(macros, spare_cols)
-    bist : In(bist_layout), bist_words : Out(ArrayLayout)
+    bist : In(bist_layout), bist_data : In(rows), bist_words : Out(ArrayLayout)
         All macros at once; 2 cycles.
     retired : Out(1), retired_signal : Out
         The last vector of an instruction is in the accumulators.
@@ -65,6 +65,7 @@ class Array(wiring.Component):
             "deliveries": In(delivery_signature(config)).array(classes(config)),
             "repair": In(clog2(config.cols + 1)).array(config.macros, config.spare_cols),
             "bist": In(bist_layout(config)),
+            "bist_data": In(config.rows),
             "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
             "retired": Out(1),
             "retired_signal": Out(len(QUEUES)),
@@ -107,6 +108,7 @@ class Array(wiring.Component):
                     macro.issue.eq(self.issue),
                     *(mine.eq(given) for mine, given in zip(macro.repair, self.repair[number])),
                     macro.bist.eq(self.bist),
+                    macro.bist_data.eq(self.bist_data),
                     self.bist_words[number].eq(macro.word),
                     *(mine.eq(given) for mine, given in zip(macro.act, bit_slice.act)),
                 ]

@@ -6,7 +6,15 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import ACC_BITS, ACT_BITS, Config, clog2
 from ..verilog import once
-from .interfaces import bank_record_layout, group_layout, issue_layout, scaled_layout, slot_row_bits
+from .interfaces import (
+    bank_record_layout,
+    bist_words,
+    group_layout,
+    issue_layout,
+    record_words,
+    scaled_layout,
+    slot_row_bits,
+)
 from .plane_store import PlaneStore
 from .plane_sum import PlaneSum
 
@@ -32,10 +40,15 @@ class Column(wiring.Component):
         The load signals below are for this column.
     first, bank, row, lane_mask, lanes, sign, group, constant : In
         As in :func:`~hdl.cim.interfaces.load_signature`.
+    test, test_words : In
+        With ``select``: a write of the BIST, which leaves the bank record and the sign word as they are but for the
+        words among ``test_words``: bit 0 is the sign word, the others the pieces of the bank record.
     bist_select, bist_bank, bist_word : In
         Reads a stored word in place of a plane.
+    bist_show : In(1)
+        With ``bist_select``: shows it.
     word : Out(rows)
-        The word that ``bist_word`` named one cycle before, zero if ``bist_select`` was not set.
+        The word that ``bist_word`` named one cycle before, zero if ``bist_show`` was not set.
     psum : Out(signed)
     scaled : Out(scaled_layout)
     """
@@ -43,7 +56,6 @@ class Column(wiring.Component):
     module_name = "column"
 
     def __init__(self, config: Config):
-        from .interfaces import bist_words
         self.config = config
         super().__init__({
             "issue": In(issue_layout(config)),
@@ -58,9 +70,12 @@ class Column(wiring.Component):
             "sign": In(config.rows),
             "group": In(group_layout(config)),
             "constant": In(config.constant_bits),
+            "test": In(1),
+            "test_words": In(1 + record_words(config)),
             "bist_select": In(1),
             "bist_bank": In(1),
             "bist_word": In(clog2(bist_words(config))),
+            "bist_show": In(1),
             "word": Out(config.rows),
             "psum": Out(signed(config.psum_bits)),
             "scaled": Out(scaled_layout()),
@@ -84,14 +99,28 @@ class Column(wiring.Component):
         return m
 
     def _load_banks(self, m):
-        """Sign word and bank record of each bank, written as they pass."""
-        signs = [Signal(self.config.rows, name=f"sign_{b}", reset_less=True) for b in range(2)]
-        records = [Signal(bank_record_layout(self.config), name=f"record_{b}", reset_less=True) for b in range(2)]
+        """Sign word and bank record of each bank, written as they pass, or word by word by the BIST."""
+        rows, layout = self.config.rows, bank_record_layout(self.config)
+        signs = [Signal(rows, name=f"sign_{b}", reset_less=True) for b in range(2)]
+        records = [Signal(layout, name=f"record_{b}", reset_less=True) for b in range(2)]
+        given = Signal(layout)
+        m.d.comb += [given.group.eq(self.group), given.constant.eq(self.constant)]
+        group_bits = layout["constant"].offset
         for bank, (sign, record) in enumerate(zip(signs, records)):
             with m.If(self.select & (self.bank == bank)):
-                m.d.sync += record.constant.eq(self.constant)
-                with m.If(self.first):
-                    m.d.sync += [sign.eq(self.sign), record.group.eq(self.group)]
+                with m.If(self.first | self.test_words[0]):
+                    m.d.sync += sign.eq(self.sign)
+                for piece in range(record_words(self.config)):
+                    low, high = piece * rows, min((piece + 1) * rows, layout.size)
+                    tested = self.test_words[1 + piece]
+                    if low < group_bits:
+                        here = slice(low, min(high, group_bits))
+                        with m.If(self.first | tested):
+                            m.d.sync += record.as_value()[here].eq(given.as_value()[here])
+                    if high > group_bits:
+                        here = slice(max(low, group_bits), high)
+                        with m.If(~self.test | tested):
+                            m.d.sync += record.as_value()[here].eq(given.as_value()[here])
         return signs, records
 
     def _read(self, m, platform, signs, records):
@@ -117,7 +146,7 @@ class Column(wiring.Component):
 
         selected = Signal()
         word_read = Signal.like(self.bist_word, reset_less=True)
-        m.d.sync += [selected.eq(self.bist_select), word_read.eq(self.bist_word)]
+        m.d.sync += [selected.eq(self.bist_show), word_read.eq(self.bist_word)]
         record = Mux(bank_read, records[1].as_value(), records[0].as_value())
         others = Array([sign, *(record[i:i + config.rows] for i in range(0, len(record), config.rows))])
         with m.If(selected):

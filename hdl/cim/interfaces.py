@@ -90,18 +90,32 @@ def connect_load(m, *, source, sink):
         m.d.comb += [getattr(mine, name).eq(getattr(given, name)) for name in mine.signature.members]
 
 
+def record_words(config: Config) -> int:
+    """Words of ``rows`` bits that a bank record fills; what the last one lacks reads as zero and is not stored."""
+    return -(-bank_record_layout(config).size // config.rows)
+
+
 def bist_words(config: Config) -> int:
-    """Words per column and bank that the BIST port reads: plane slots, sign word, then the bank record in pieces of
+    """Words per column and bank that the BIST port reaches: plane slots, sign word, then the bank record in pieces of
     ``rows`` bits."""
-    return config.slots + 1 + -(-bank_record_layout(config).size // config.rows)
+    return config.slots + 1 + record_words(config)
 
 
 def bist_layout(config: Config) -> data.StructLayout:
-    """A read through the compute-side read port; it takes the place of a plane and must not meet one."""
+    """One cycle of the test port. If ``valid``: a read through the compute-side read port, which takes the place of a
+    plane and must not meet one, and a write through the load-side write port, which must not meet a delivery.
+
+    Both are at the same column and word; if they come together they name different banks. With ``compute`` every column
+    reads the word, as for a plane, and the one that is named shows it.
+    """
     return data.StructLayout({
         "valid": 1,
+        "read": 1,
+        "write": 1,
+        "compute": 1,
         "column": clog2(config.physical_cols),
-        "bank": 1,
+        "read_bank": 1,
+        "write_bank": 1,
         "word": clog2(bist_words(config)),
     })
 

@@ -15,7 +15,7 @@ from amaranth.lib import data, wiring
 from ..config import ACT_BITS, Config, clog2
 from .column import Column
 from .count_ones import COUNT_ONES_MACRO, ones
-from .interfaces import bank_record_layout, bist_layout, classes, group_layout, issue_layout
+from .interfaces import bank_record_layout, bist_layout, classes, group_layout, issue_layout, record_words
 
 #: In a column's table of shifts: the column has no such plane.
 _NO_PLANE = 15
@@ -29,8 +29,8 @@ def simulation_view(config: Config, name: str, signature: wiring.Signature) -> s
         f"  {'output' if member.flow == wiring.Out else 'input'} [{len(_bits(signal)) - 1}:0] {port};"
         for port, (_, member, signal) in zip(ports[2:], members))
     columns = range(config.physical_cols)
-    stages = [_scale(config), _multiply(config), _accumulate(config), _sum(config), _test(config), _read(config),
-              _load(config)]
+    stages = [_scale(config), _multiply(config), _accumulate(config), _sum(config), _test_read(config), _read(config),
+              _load(config), _test_write(config)]
     return f"""\
 {COUNT_ONES_MACRO}module {name}({", ".join(ports)});
   input clk;
@@ -55,7 +55,7 @@ def _bits(signal):
     return Value.cast(signal)
 
 
-def _field(layout: data.StructLayout, base: str, *path: str) -> str:
+def field(layout: data.StructLayout, base: str, *path: str) -> str:
     """A field of a packed port as a part select."""
     offset = 0
     shape: data.Layout = layout
@@ -134,9 +134,9 @@ def _control(config: Config) -> str:
 {delays}
     bist_1 <= bist;
     if (rst) begin {resets} bist_1 <= 0; end
-    finished <= {_field(issue, last, "valid")} & {_field(issue, last, "last")};
+    finished <= {field(issue, last, "valid")} & {field(issue, last, "last")};
     multiplied <= finished | rst;
-    if ({_field(issue, "issue", "valid")} & {_field(issue, "issue", "first")}) begin
+    if ({field(issue, "issue", "valid")} & {field(issue, "issue", "first")}) begin
 {held}
     end
 """
@@ -153,8 +153,8 @@ def _scale(config: Config) -> str:
 def _multiply(config: Config) -> str:
     group = group_layout(config)
     body = f"""\
-        products[c] = psum_q[c] * {{29'd1, {_field(group, "late_groups[c]", "m")}}};
-        exponents[c] = {_field(group, "late_groups[c]", "e")};
+        products[c] = psum_q[c] * {{29'd1, {field(group, "late_groups[c]", "m")}}};
+        exponents[c] = {field(group, "late_groups[c]", "e")};
 """
     return f"    if (finished) begin\n      {_each(config, body)}    end\n"
 
@@ -163,7 +163,7 @@ def _accumulate(config: Config) -> str:
     issue, now = issue_layout(config), f"issue_{Column.sum_latency(config)}"
     columns = config.physical_cols
     take_over = f"""\
-        at = {columns} * {_field(issue, now, "bank")} + c;
+        at = {columns} * {field(issue, now, "bank")} + c;
         late_shifts[c] = shifts[at];
         late_constants[c] = constants[at];
         late_groups[c] = groups[at];
@@ -171,14 +171,14 @@ def _accumulate(config: Config) -> str:
     add = f"""\
         shift = 32'(late_shifts[c] >> (4 * rank)) & 15;
         total = shift == {_NO_PLANE} ? 0 : sums[ring * {columns} + c] << shift;
-        psum_q[c] = $signed((({_field(issue, now, "first")} ? 32'(late_constants[c]) : psum_q[c]) + total)
+        psum_q[c] = $signed((({field(issue, now, "first")} ? 32'(late_constants[c]) : psum_q[c]) + total)
                             << {32 - config.psum_bits}) >>> {32 - config.psum_bits};
 """
     outputs = "".join(f"      psum_{c} <= {config.psum_bits}'(psum_q[{c}]);\n" for c in range(columns))
     return f"""\
-    if ({_field(issue, now, "valid")}) begin
-      if ({_field(issue, now, "first")}) rank = 0;
-      if ({_field(issue, now, "step")}) begin {_each(config, take_over)}
+    if ({field(issue, now, "valid")}) begin
+      if ({field(issue, now, "first")}) rank = 0;
+      if ({field(issue, now, "step")}) begin {_each(config, take_over)}
       end
       {_each(config, add)}
 {outputs}
@@ -189,7 +189,7 @@ def _accumulate(config: Config) -> str:
 
 def sign_word(config: Config, column: str | int) -> str:
     """Verilog of the sign word that goes with the plane of a column."""
-    return f"signs[{config.physical_cols} * {_field(issue_layout(config), 'issue_1', 'bank')} + {column}]"
+    return f"signs[{config.physical_cols} * {field(issue_layout(config), 'issue_1', 'bank')} + {column}]"
 
 
 def bit_counts(config: Config, column: str | int, sign: str) -> list[str]:
@@ -207,34 +207,74 @@ def _sum(config: Config) -> str:
               - {negative};
 """
     return f"""\
-    if ({_field(issue, "issue_1", "valid")}) begin
+    if ({field(issue, "issue_1", "valid")}) begin
       {_each(config, body)}    end
     ring = ring == {config.row_bits - 1} ? 0 : ring + 1;
 """
 
 
-def _test(config: Config) -> str:
+def _test_read(config: Config) -> str:
     """The BIST port: the word asked for one cycle before, then the plane asked for now."""
     bist = bist_layout(config)
     columns, rows, slots = config.physical_cols, config.rows, config.slots
-    pieces = -(-bank_record_layout(config).size // rows)
+    pieces = record_words(config)
     others = "".join(
         f"        {slots + 1 + piece}: word <= record[{piece * rows} +: {rows}];\n" for piece in range(pieces - 1))
     last = f"        default: word <= record[{(pieces - 1) * rows} +: {rows}];\n"
-    word = _field(bist, "bist_1", "word")
+    word = field(bist, "bist_1", "word")
     return f"""\
     word <= 0;
-    if ({_field(bist, "bist_1", "valid")} && {_field(bist, "bist_1", "column")} < {columns}) begin
-      at = {columns} * {_field(bist, "bist_1", "bank")} + {_field(bist, "bist_1", "column")};
+    if ({_tested(config, "bist_1", "read")}) begin
+      at = {columns} * {field(bist, "bist_1", "read_bank")} + {field(bist, "bist_1", "column")};
       record = {{constants[at], groups[at]}};
       if ({word} < {slots}) word <= held_plane;
       else case ({word})
         {slots}: word <= signs[at];
 {others}{last}      endcase
     end
-    if ({_field(bist, "bist", "valid")} && {_field(bist, "bist", "column")} < {columns})
-      held_plane = cells[({_field(bist, "bist", "column")} * 2 + {_field(bist, "bist", "bank")}) * {slots}
-                         + ({_field(bist, "bist", "word")} & {slots - 1})];
+    if ({_tested(config, "bist", "read")})
+      held_plane = cells[({field(bist, "bist", "column")} * 2 + {field(bist, "bist", "read_bank")}) * {slots}
+                         + ({field(bist, "bist", "word")} & {slots - 1})];
+"""
+
+
+def _tested(config: Config, base: str, operation: str) -> str:
+    """Whether the BIST does something to a column that exists."""
+    bist = bist_layout(config)
+    return (f'{field(bist, base, "valid")} & {field(bist, base, operation)} && '
+            f'{field(bist, base, "column")} < {config.physical_cols}')
+
+
+def _test_write(config: Config) -> str:
+    """The BIST port: a word of a bank, wherever it is kept here."""
+    bist, group = bist_layout(config), group_layout(config)
+    columns, rows, slots = config.physical_cols, config.rows, config.slots
+    column, bank, word = (field(bist, "bist", name) for name in ("column", "write_bank", "word"))
+    pieces = "".join(f"        {slots + 1 + piece}: record[{piece * rows} +: {rows}] = bist_data;\n"
+                     for piece in range(record_words(config)))
+    return f"""\
+    if ({_tested(config, "bist", "write")}) begin
+      at = {columns} * {bank} + {column};
+      record = {{constants[at], groups[at]}};
+      case ({word})
+        {slots}: signs[at] = bist_data;
+{pieces}        default: cells[({column} * 2 + {bank}) * {slots} + ({word} & {slots - 1})] = bist_data;
+      endcase
+      groups[at] = record[0 +: {group.size}];
+      constants[at] = record[{group.size} +: {config.constant_bits}];
+{_shifts(config, "record")}    end
+"""
+
+
+def _shifts(config: Config, group: str) -> str:
+    """The table of shifts that follows from a group's mask, its lowest bits."""
+    entries = "".join(
+        f"        if ({group}[{bit}]) begin table_ = table_ ^ (64'd{_NO_PLANE ^ bit} << (4 * total)); "
+        f"total = total + 1; end\n" for bit in range(config.planes))
+    return f"""\
+        table_ = ~64'd0;
+        total = 0;
+{entries}        shifts[at] = table_;
 """
 
 
@@ -242,11 +282,11 @@ def _read(config: Config) -> str:
     issue, group = issue_layout(config), group_layout(config)
     columns, slots = config.physical_cols, config.slots
     body = f"""\
-        group = groups[{columns} * {_field(issue, "issue", "bank")} + c];
-        slot = ({_field(group, "group", "first_slot")} + {_field(issue, "issue", "plane")}) & {slots - 1};
-        planes[c] = cells[(c * 2 + {_field(issue, "issue", "bank")}) * {slots} + slot];
+        group = groups[{columns} * {field(issue, "issue", "bank")} + c];
+        slot = ({field(group, "group", "first_slot")} + {field(issue, "issue", "plane")}) & {slots - 1};
+        planes[c] = cells[(c * 2 + {field(issue, "issue", "bank")}) * {slots} + slot];
 """
-    return f"    if ({_field(issue, 'issue', 'valid')}) begin\n      {_each(config, body)}    end\n"
+    return f"    if ({field(issue, 'issue', 'valid')}) begin\n      {_each(config, body)}    end\n"
 
 
 def _load(config: Config) -> str:
@@ -265,9 +305,6 @@ def _load(config: Config) -> str:
         writes = "".join(
             f"      if ({port}lane_mask[{u}]) cells[at + {u}] = load__lanes[{u * rows} +: {rows}];\n"
             for u in range(units))
-        table = "".join(
-            f"        if ({port}group[{bit}]) begin table_ = table_ ^ (64'd{_NO_PLANE ^ bit} << (4 * total)); "
-            f"total = total + 1; end\n" for bit in range(config.planes))
         parts.append(f"""\
     if ({port}valid) begin
       c = {moved};
@@ -277,10 +314,7 @@ def _load(config: Config) -> str:
       if ({port}first) begin
         signs[at] = {port}sign;
         groups[at] = {port}group;
-        table_ = ~64'd0;
-        total = 0;
-{table}        shifts[at] = table_;
-      end
+{_shifts(config, f"{port}group")}      end
     end
 """)
     return "".join(parts)

@@ -23,6 +23,8 @@ class Control(wiring.Component):
     Members
     -------
     start, soft_reset : In(1)
+    testing : In(1)
+        The self-test uses the array: a start is refused with a cause.
     watchdog : In(32)
     fault : In(fault_layout), finished : In(1), dispatched_address : In, overflow : In(1), events : In(events_layout)
         From the engine.
@@ -43,6 +45,7 @@ class Control(wiring.Component):
         super().__init__({
             "start": In(1),
             "soft_reset": In(1),
+            "testing": In(1),
             "watchdog": In(32),
             "fault": In(fault_layout()),
             "finished": In(1),
@@ -100,8 +103,13 @@ class Control(wiring.Component):
                     m.next = "STOP"
                 with m.Elif(self.start & ~self.error):
                     self._clear(m)
-                    m.d.sync += self.engine_reset.eq(1)
-                    m.next = "RESET"
+                    with m.If(self.testing):
+                        m.d.sync += [self.cause.eq(Cause.BIST_RUNNING), self.error.eq(1)]
+                        m.d.comb += self.error_event.eq(1)
+                        m.next = "STOPPED"
+                    with m.Else():
+                        m.d.sync += self.engine_reset.eq(1)
+                        m.next = "RESET"
             with m.State("RESET"):
                 m.d.comb += self.busy.eq(1)
                 m.next = "GO"

@@ -53,7 +53,8 @@ class Engine(wiring.Component):
     overflow : Out(1), events : Out(events_layout)
     counters : In(ArrayLayout)
         As :class:`~hdl.ipu.control.Control` counts the events.
-    bist : In(bist_layout), bist_words : Out(ArrayLayout)
+    bist : In(bist_layout), bist_data : In(rows), bist_words : Out(ArrayLayout)
+        Of the array, for use while no program runs.
     """
 
     def __init__(self, config: Config):
@@ -73,6 +74,7 @@ class Engine(wiring.Component):
             "events": Out(events_layout()),
             "counters": In(data.ArrayLayout(64, len(COUNTERS))),
             "bist": In(bist_layout(config)),
+            "bist_data": In(config.rows),
             "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
         })
 
@@ -179,6 +181,7 @@ class Engine(wiring.Component):
             compute.retired.eq(array.retired),
             compute.retired_signal.eq(array.retired_signal),
             array.bist.eq(self.bist),
+            array.bist_data.eq(self.bist_data),
             self.bist_words.eq(array.bist_words),
             array.post_fetch.eq(self.store.post_fetch),
             array.post_vector.eq(self.store.post_vector),

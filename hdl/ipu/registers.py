@@ -1,25 +1,33 @@
 """The register file that :mod:`hdl.csr` describes."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..axi import axi_lite
 from ..config import Config
-from ..csr import CSR_ADDR_BITS, Access, registers
+from ..csr import CSR_ADDR_BITS, Access, Register, registers
 
 
 class Registers(wiring.Component):
-    """Control and status registers on AXI4-Lite.
+    """Control and status registers on AXI4-Lite, and by single accesses (``aside``) from elsewhere.
 
     Has a member per register, named in lower case: an input for the value of a read-only or write-1-to-clear register,
     an output for the value of a writable one. A write to a write-1 register shows its ones for one cycle as
     ``<name>_set``; one to a write-1-to-clear register as ``<name>_clear``.
+
+    Parameters
+    ----------
+    config : Config
+    described : sequence of Register
+        The registers, if not all of a chip.
     """
 
-    def __init__(self, config: Config):
-        self.map = registers(config)
-        members = axi_lite.ports(CSR_ADDR_BITS)
+    def __init__(self, config: Config, *, described: Sequence[Register] | None = None):
+        self.map = registers(config) if described is None else described
+        members = axi_lite.ports(CSR_ADDR_BITS) | {"aside": In(axi_lite.access_signature(CSR_ADDR_BITS))}
         for register in self.map:
             name = register.name.lower()
             match register.access:
@@ -37,6 +45,7 @@ class Registers(wiring.Component):
         m = Module()
         m.submodules.bus = bus = axi_lite.RegisterBus(CSR_ADDR_BITS)
         axi_lite.connect_ports(m, outer=self, inner=bus, addr_bits=CSR_ADDR_BITS)
+        wiring.connect(m, aside=wiring.flipped(self.aside), bus=bus.aside)
         m.d.comb += [bus.write_unmapped.eq(1), bus.read_unmapped.eq(1)]
         strobes = Cat(strobe.replicate(8) for strobe in bus.write_strobe)
         with m.Switch(bus.read_address[2:]):

@@ -13,9 +13,12 @@ TOP = "sim_top"
 
 _BUS = "m_axi_"
 
+#: Ports of the chip that nothing uses here.
+_JTAG = "jtag_"
+
 
 def harness(chip: Generated, config: Config, *, memory_bytes: int, read_latency: int = 40) -> Generated:
-    """``sim_top``: ``chip`` with its AXI4 master on an ``axi_memory``, and all its other ports brought out.
+    """``sim_top``: ``chip`` with its AXI4 master on an ``axi_memory``, JTAG in reset, all its other ports brought out.
 
     Add :data:`AXI_MEMORY` to the build's ``extra_sources``. Inputs ``load`` and ``dump`` make the memory read and
     write its files, which are plusargs as its stalls are, see ``axi_memory.sv``.
@@ -33,12 +36,14 @@ def harness(chip: Generated, config: Config, *, memory_bytes: int, read_latency:
     bus = {port: shape for port, shape in chip.ports.items() if port.startswith(_BUS)}
     if not bus:
         raise ValueError(f"the chip must have ports {_BUS}*, {chip.name!r} has none")
-    ports = {port: shape for port, shape in chip.ports.items() if port not in bus} | {
+    unused = [port for port in chip.ports if port.startswith(_JTAG)]
+    ports = {port: shape for port, shape in chip.ports.items() if port not in bus and port not in unused} | {
         "load": ("input", 1), "dump": ("input", 1)}
     width = {"DATA_BITS": config.bus_bits, "ADDR_BITS": ADDR_BITS, "ID_BITS": bus[f"{_BUS}arid"][1],
              "DEPTH": memory_bytes // config.bus_bytes, "READ_LATENCY": read_latency}
     parameters = ", ".join(f".{name}({value})" for name, value in width.items())
-    chip_pins = ", ".join(f".{port}({port})" for port in chip.ports)
+    pins = {port: "1'b0" if chip.ports[port][0] == "input" else "" for port in unused}
+    chip_pins = ", ".join(f".{port}({pins.get(port, port)})" for port in chip.ports)
     memory_pins = ", ".join([".clk(clk)", ".rst(rst)", ".load(load)", ".dump(dump)",
                              *(f".s_axi_{port.removeprefix(_BUS)}({port})" for port in bus)])
     declarations = ",\n".join(f"  {direction} wire {_range(bits)}{port}" for port, (direction, bits) in ports.items())

@@ -66,6 +66,8 @@ async def _run(dut, csr: CsrBus, job: dict) -> dict:
         await csr.write64(f"WINDOW{window}_BASE", base)
         await csr.write64(f"WINDOW{window}_LIMIT", limit)
         await csr.write_fields(f"WINDOW{window}_FLAGS", **dict.fromkeys(flags, 1))
+    for name, column in job["repair"].items():
+        await csr.write(name, column)
     await csr.write64("PROGRAM_ADDRESS", job["entry"])
     await csr.write("PROGRAM_COUNT", job["count"])
     await csr.write("WATCHDOG", job["watchdog"])

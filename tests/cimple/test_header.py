@@ -56,6 +56,6 @@ def test_no_name_is_defined_twice():
 
 
 def test_every_cause_has_its_meaning():
-    meanings = cause_meanings()
+    meanings = cause_meanings(csr.Cause)
     assert list(meanings) == list(csr.Cause)
     assert meanings[csr.Cause.ILLEGAL_OPCODE] == "of the instruction"

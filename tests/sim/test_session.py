@@ -80,6 +80,18 @@ def test_unknown_backend():
         Session(CONFIG, "vcs")
 
 
+@pytest.mark.parametrize(("repair", "sentence"), [
+    ({"REPAIR9_0": 1}, "repair must name the repair registers of tiny, not 'REPAIR9_0'"),
+    ({"CONTROL": 1}, "repair must name the repair registers of tiny, not 'CONTROL'"),
+    ({"REPAIR0_0": 5}, "repair must give REPAIR0_0 a column from 0 to 4, not 5"),
+])
+def test_no_such_repair(repair, sentence):
+    with pytest.raises(ValueError) as raised:
+        Session(CONFIGS["tiny"], repair=repair)
+    assert str(raised.value) == sentence
+
+
+
 def store_program() -> Program:
     """The smallest legal program: stores accumulators that hold whatever they hold."""
     store = Instruction(Opcode.STORE, {"address": 0x1000, "stride": 64, "vectors": 2, "vector_rows": 1,

@@ -108,7 +108,8 @@ class MacroViews(FormalTop):
 
     Assumed, as the contract of the macro allows: there is a reset at the start; everything has been written before a
     plane is issued or a word is read by the BIST; the first plane of a step is the first one of a vector; the first
-    plane after a reset begins a step; a BIST read names a word and does not meet an issued plane.
+    plane after a reset begins a step; the BIST names words, its reads do not meet issued planes, its writes do not meet
+    loads, nor planes or reads of the bank that they go to.
     """
 
     def __init__(self, config: Config):
@@ -178,6 +179,7 @@ class MacroViews(FormalTop):
     def _assume(self, m):
         """What has happened so far, and which inputs may come then."""
         issue, bist = self.macro.issue, self.macro.bist
+        loading = Cat(delivery.valid for delivery in self.macro.deliveries).any()
         self.age = age = Signal(range(8), reset_less=True)  # cycles since the start, up to 7
         m.d.sync += age.eq(Mux(age == 7, 7, age + 1))
         self.all_written = Signal()
@@ -186,11 +188,13 @@ class MacroViews(FormalTop):
             m.d.sync += begun.eq(1)
         m.d.comb += [
             Assume((age != 0) | ResetSignal()),
-            Assume(~(issue.valid & (self.macro.load.bank == issue.bank)
-                     & Cat(delivery.valid for delivery in self.macro.deliveries).any())),
+            Assume(~(issue.valid & (self.macro.load.bank == issue.bank) & loading)),
             Assume(~issue.valid | self.all_written),
-            Assume(~bist.valid | (self.all_written & (bist.word < bist_words(self.config)))),
-            Assume(~(issue.valid & bist.valid)),
+            Assume(~bist.valid | (bist.word < bist_words(self.config))),
+            Assume(~(bist.valid & bist.read) | self.all_written),
+            Assume(~(issue.valid & bist.valid & bist.read)),
+            Assume(~(bist.valid & bist.write & (loading | (issue.valid & (bist.write_bank == issue.bank))
+                                                | (bist.read & (bist.read_bank == bist.write_bank))))),
             Assume(~(issue.valid & issue.step) | issue.first),
             Assume(~issue.valid | begun | issue.step),
         ]
@@ -266,13 +270,13 @@ class MacroViews(FormalTop):
         started = self.age != 0
         for c, column in enumerate(columns):
             issue = self.issues[0]
-            asked = bist.valid & (bist.column == c)
+            asked = bist.valid & bist.read & (bist.column == c)
             m.d.comb += [
                 Assert(~(started & issue.valid)
                        | ((simulation.planes[c] == column.store.plane) & (column.bank_read == issue.bank)
                           & ~column.selected), f"plane {c}"),
                 Assert(~started | (column.selected == asked), f"word {c} asked for"),
-                Assert(~(started & asked) | ((column.word_read == bist.word) & (column.bank_read == bist.bank)
+                Assert(~(started & asked) | ((column.word_read == bist.word) & (column.bank_read == bist.read_bank)
                                              & ((bist.word >= config.slots)
                                                 | (simulation.held_plane[0] == column.store.plane))), f"word {c}"),
             ]
@@ -291,7 +295,7 @@ class MacroViews(FormalTop):
                     *(Assert((self.age <= level) | (register == _weighted(node, ACT_BITS + level + 3).as_signed()),
                              f"node {c} {number} at level {level}")
                       for number, (register, node) in enumerate(zip(registers, nodes)))]
-        m.d.comb += Assert(~(started & bist.valid) | (self.all_written & (bist.word < bist_words(config))),
+        m.d.comb += Assert(~(started & bist.valid & bist.read) | (self.all_written & (bist.word < bist_words(config))),
                               "only what may be is read")
 
     def _relate_columns(self, m, simulation, columns):

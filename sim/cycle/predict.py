@@ -16,7 +16,8 @@ from hdl.program import Program
 from ..rtl.stalls import Stalls
 from . import events, machine
 from .machine import FINISHED, TOKEN_OVERFLOW, UNKNOWN
-from .plan import PredictionError, fetch_depth, plan
+from .decode import PredictionError
+from .plan import fetch_depth, plan
 from .state import reset
 
 #: Cycles from the last word of a burst to its answer, as ``axi_memory`` has them by default.

@@ -123,24 +123,30 @@ def _format() -> _Format:
 
 
 @entry_point
-def unpack(records, kinds, queue_of, fields, reserved, queue_mask, queue, values, sizes):
-    """Fills in the queue of each record (uint64 [n, 8]), values [queues, names, n], and how many instructions each
-    queue has. Returns the first illegal record, and what is wrong with it."""
+def unpack(records, kinds, queue_of, fields, reserved, queue_mask, queue, values, begins, ends):
+    """Fills in the queue of each record (uint64 [n, 8]), values [names, n], queue after queue, and where each queue
+    begins and ends there. Returns the first illegal record, and what is wrong with it."""
     for i in range(len(records)):
         kind = kinds[records[i, 0] & 0xFF]
         if kind < 0:
             return i, NO_OPCODE
+        queue[i] = queue_of[kind]
+        ends[queue[i]] += 1
+    for q in range(1, len(ends)):
+        begins[q] = begins[q - 1] + ends[q - 1]
+    for q in range(len(ends)):
+        ends[q] = begins[q]
+    for i in range(len(records)):
+        kind = kinds[records[i, 0] & 0xFF]
         for word in range(WORDS):
             if records[i, word] & reserved[kind, word]:
                 return i, RESERVED
-        mine = queue_of[kind]
-        queue[i] = mine
-        n = sizes[mine]
-        sizes[mine] += 1
+        n = ends[queue[i]]
+        ends[queue[i]] += 1
         for name in range(len(NAMES)):
             first, width, signed = fields[kind, name]
             if width == 0:
-                values[mine, name, n] = 0
+                values[name, n] = 0
                 continue
             word, shift = first >> 6, first & 63
             value = records[i, word] >> np.uint64(shift)
@@ -148,14 +154,14 @@ def unpack(records, kinds, queue_of, fields, reserved, queue_mask, queue, values
                 value |= records[i, word + 1] << np.uint64(64 - shift)
             spare = 64 - width
             value = value << np.uint64(spare)
-            values[mine, name, n] = np.int64(value) >> spare if signed else np.int64(value >> np.uint64(spare))
-        if (values[mine, WAIT, n] | values[mine, SIGNAL, n]) & ~queue_mask:
+            values[name, n] = np.int64(value) >> spare if signed else np.int64(value >> np.uint64(spare))
+        if (values[WAIT, n] | values[SIGNAL, n]) & ~queue_mask:
             return i, NO_QUEUE
     return len(records), LEGAL
 
 
 class Every:
-    """The values of a field in several instructions; what is asked of them is true if it is true of every one."""
+    """Values of a field that differ; what is asked of them is true if it is true of every one."""
     __slots__ = ("values",)
 
     def __init__(self, values: np.ndarray):
@@ -193,12 +199,12 @@ def decode(config: Config, memory: np.ndarray, entry: int, count: int) -> Code:
     illegal one."""
     records = memory[entry:entry + count * INSTRUCTION_BYTES].copy().view(np.uint64).reshape(count, WORDS)
     queue = np.empty(count, np.int64)
-    values = np.empty((len(QUEUES), len(NAMES), count), np.int64)
-    sizes = np.zeros(len(QUEUES), np.int64)
+    values = np.empty((len(NAMES), count), np.int64)
+    begins, ends = np.zeros((2, len(QUEUES)), np.int64)
     form = _format()
     bad, why = unpack(records, form.kind, form.queue, form.fields, form.reserved, sum(1 << q for q in QUEUES), queue,
-                      values, sizes)
-    by_queue = {q: Commands(values[q, :, :size]) for q, size in zip(QUEUES, sizes.tolist())}
+                      values, begins, ends)
+    by_queue = {q: Commands(values[:, begin:end]) for q, begin, end in zip(QUEUES, begins.tolist(), ends.tolist())}
     if why != LEGAL:
         sentence = {NO_OPCODE: f"there is no opcode {int(records[bad, 0]) & 0xFF:#04x}",
                     RESERVED: "its reserved bits must be zero", NO_QUEUE: "it names a queue that does not exist"}[why]
@@ -219,13 +225,14 @@ def _broken(config: Config, commands: Commands, places: np.ndarray) -> Iterator[
     """Places in the program of instructions that break a rule, and the rule."""
     kinds = commands.opcode << 8 | commands["format"]  # which decides on other rules
     for kind in set(kinds.tolist()):
-        opcode, output_format = Opcode(kind >> 8), kind & 0xFF
+        opcode = Opcode(kind >> 8)
         chosen = kinds == kind
         values = commands.values[_ROWS[opcode]][:, chosen]
         columns = {name: column.view(np.uint64) if name in ADDRESSES else column
                    for name, column in zip(FIELDS[opcode], values)}
-        if _rules(config, opcode, {name: Every(column) for name, column in columns.items()}
-                  | {"format": output_format}):
-            for place, row in zip(places[chosen].tolist(), zip(*(c.tolist() for c in columns.values()))):
+        same = (values == values[:, :1]).all(axis=1).tolist()
+        if _rules(config, opcode, {name: int(column[0]) if alike else Every(column)
+                                   for (name, column), alike in zip(columns.items(), same)}):
+            for place, row in zip(places[chosen].tolist(), zip(*(column.tolist() for column in columns.values()))):
                 for rule in _rules(config, opcode, dict(zip(columns, row)))[:1]:
                     yield place, rule

@@ -180,7 +180,7 @@ def _of_values(name: str) -> Callable[[Every, Any], Every]:
     return apply
 
 
-for _name in ("add", "radd", "sub", "mul", "mod", "rshift", "and", "lt", "le", "gt", "ge", "eq"):
+for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "mod", "rshift", "and", "lt", "le", "gt", "ge", "eq"):
     setattr(Every, f"__{_name}__", _of_values(f"__{_name}__"))
 
 

@@ -139,4 +139,28 @@ def clock_reads(s, k, p, arrival):
     after = min(after, clock_channel(s, s.fetch_reader, FETCH, k.fetch_bursts, s.fetch.request, chosen, k, p, arrival))
     after = min(after, clock_channel(s, s.residual_reader, RESIDUAL, k.residual_bursts,
                                      g.active and g.rows != RESIDUAL_ROWS, chosen, k, p, arrival))
-    s.agenda.when[agenda.READS] = max(after, now + 1)
+    when = s.agenda.when
+    when[agenda.READS] = max(after, now + 1)
+    if chosen == LOAD and after == shown[LOAD] and f.state == ROWS:
+        others = min(min(shown[FETCH], shown[WEIGHTS]), shown[RESIDUAL])
+        for part in (agenda.FRONT, agenda.WEIGHTS, agenda.COMPUTE, agenda.STORE):
+            others = min(others, when[part])
+        ask_rows(s, k, p, arrival, others)
+
+
+@inner
+def ask_rows(s, k, p, arrival, others):
+    """What :func:`clock_reads` does with rows of one burst each until another part or reader does something, when the
+    splitter is full."""
+    r, f, when = s.load_reader, s.load, s.agenda.when
+    if not (r.valid and r.checking and r.running):
+        return
+    while f.runs_left > 1 and p[k.burst_last + r.split] and when[agenda.READS] < min(others, when[agenda.LOAD]):
+        s.control.cycle = when[agenda.READS]
+        busy(s, k, p, arrival)
+        answer(s, k, p, LOAD, r.burst, arrival)
+        f.runs_left -= 1
+        r.split += 1
+        r.burst += 1
+        s.bus.shown[LOAD] = shown_from(s, r, LOAD, k.load_bursts, k, p, arrival)
+        when[agenda.READS] = max(s.bus.shown[LOAD], s.control.cycle + 1)

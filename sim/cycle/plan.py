@@ -28,7 +28,7 @@ CHANNELS = ("fetch", "weights", "load", "residual", "write")
 
 
 class Plan(NamedTuple):
-    """Arrays of int64, one entry per instruction, run, burst, step, ..., in program order.
+    """Arrays of whole numbers, one entry per instruction, run, burst, step, ..., in program order.
 
     Attributes
     ----------
@@ -121,23 +121,24 @@ def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
     bus = config.bus_bytes
     loads, gemms, stores = (code.by_queue[queue] for queue in (Queue.LOAD, Queue.COMPUTE, Queue.STORE))
 
-    is_weights, is_acts = loads.opcode == Opcode.LOAD_WEIGHTS, loads.opcode == Opcode.LOAD_ACTIVATIONS
+    # fields that an instruction does not have are 0
+    is_weights = loads.opcode == Opcode.LOAD_WEIGHTS
     weights, others = np.flatnonzero(is_weights), np.flatnonzero(~is_weights)
-    sizes = np.select([is_weights, is_acts, loads.opcode == Opcode.LOAD_PARAMETERS],
-                      [loads["beats"] * bus, loads["row_bytes"], loads["channels"] * PARAMETER_BYTES], TABLE_ENTRIES)
-    loaded = Rows(loads["address"], np.where(is_acts, loads["rows"], 1), loads["stride"],
-                  np.where(is_acts, loads["blocks"], 1), loads["block_stride"], sizes)
+    sizes = (loads["beats"] * bus + loads["row_bytes"] + loads["channels"] * PARAMETER_BYTES
+             + (loads.opcode == Opcode.LOAD_TABLE) * TABLE_ENTRIES)
+    loaded = Rows(loads["address"], np.maximum(loads["rows"], 1), loads["stride"], np.maximum(loads["blocks"], 1),
+                  loads["block_stride"], sizes, loads["signal"])
 
     is_counters = stores.opcode == Opcode.STORE_COUNTERS
-    wide = (stores["format"] == OutputFormat.INT32) | is_counters
-    channels = np.where(is_counters, 2 * len(COUNTERS), stores["channels"])
-    vectors, vector_rows = (np.where(is_counters, 1, stores[name]) for name in ("vectors", "vector_rows"))
+    wide = stores["format"] == OutputFormat.INT32
+    channels = stores["channels"] + is_counters * (2 * len(COUNTERS))
+    vectors, vector_rows = np.maximum(stores["vectors"], 1), np.maximum(stores["vector_rows"], 1)
     written = Rows(stores["address"], vectors, stores["stride"], vector_rows, stores["row_stride"],
-                   channels * np.where(wide, 4, 1), stores["signal"])
-    with_residual = stores["residual"] != 0
-    residuals = Rows(stores["residual_address"], np.where(with_residual, vectors, 0), stores["residual_stride"],
-                     vector_rows, stores["residual_row_stride"], channels)
-    fetched = Rows.one(entry, count * INSTRUCTION_BYTES)
+                   channels << 2 * wide, stores["signal"])
+    with_residual = np.minimum(stores["residual"], 1)
+    residuals = Rows(stores["residual_address"], vectors * with_residual, stores["residual_stride"],
+                     vector_rows, stores["residual_row_stride"], channels, stores["signal"])
+    fetched = Rows(*np.array([[entry], [count != 0], [0], [1], [0], [count * INSTRUCTION_BYTES], [0]]))
     runs = [  # by channel, and the longest burst
         _runs(config, fetched, min(MAX_BURST_BEATS, fetch_depth(config))),
         _runs(config, loaded.of(weights), min(MAX_BURST_BEATS, config.prefetch_beats)),
@@ -155,7 +156,7 @@ def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
     residual_rows, written_rows = runs[CHANNELS.index("residual")], runs[CHANNELS.index("write")]
     return Plan(
         queue=code.queue,
-        load_wait=loads["wait"], load_signal=loads["signal"], load_is_weights=is_weights.astype(np.int64),
+        load_wait=loads["wait"], load_signal=loads["signal"], load_is_weights=is_weights,
         load_runs=loaded.inner_count * loaded.outer_count,
         transfer_words=_ended(runs[CHANNELS.index("load")].beats),
         weight_beats=loads["beats"][weights],
@@ -165,8 +166,8 @@ def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
         gemm_maximum=gemms["maximum"], gemm_keep=gemms["keep"], gemm_line=np.cumsum(steps) - steps,
         pieces=_ended(_pieces(config.line_bytes, gemms)),
         store_wait=stores["wait"], store_signal=stores["signal"], store_release=stores["release"],
-        store_rows=vectors * vector_rows, store_channels=channels, store_wide=wide.astype(np.int64),
-        store_residual=with_residual.astype(np.int64), row_offset=_ended(written_rows.offset),
+        store_rows=vectors * vector_rows, store_channels=channels, store_wide=wide,
+        store_residual=with_residual, row_offset=_ended(written_rows.offset),
         residual_offset=_ended(residual_rows.offset),
         residual_channels=_ended(np.repeat(channels, residuals.inner_count * residuals.outer_count)),
         burst_beats=bursts[0], burst_last=bursts[1], burst_signal=bursts[2],
@@ -224,15 +225,10 @@ class Rows(NamedTuple):
     outer_count: np.ndarray
     outer_stride: np.ndarray
     size: np.ndarray
-    signal: np.ndarray | None = None
-
-    @classmethod
-    def one(cls, address: int, size: int) -> "Rows":
-        """One row, or none if it has no bytes."""
-        return cls(*(np.array([value]) for value in (address, int(size > 0), 0, 1, 0, size)))
+    signal: np.ndarray
 
     def of(self, instructions: np.ndarray) -> "Rows":
-        return Rows(*(None if values is None else values[instructions] for values in self))
+        return Rows(*(values[instructions] for values in self))
 
 
 class Runs(NamedTuple):
@@ -263,29 +259,29 @@ def _runs(config: Config, rows: Rows, max_beats: int) -> Runs:
     bursts = np.empty((3, most), np.int64)
     offset = np.empty(int(counts.sum()), np.int64)
     beats = np.empty(len(counts), np.int64)
-    signal = np.zeros(len(counts), np.int64) if rows.signal is None else rows.signal
-    count, end = split(*rows[:6], signal, bus, max_beats, BURST_BOUNDARY // bus, bursts, offset, beats)
+    count, end = split(*rows, bus.bit_length() - 1, max_beats, BURST_BOUNDARY // bus, bursts, offset, beats)
     return Runs(bursts[:, :count], offset, beats, end)
 
 
 @entry_point
-def split(address, inner_count, inner_stride, outer_count, outer_stride, size, signal, bus, max_beats, page_beats,
+def split(address, inner_count, inner_stride, outer_count, outer_stride, size, signal, bus_shift, max_beats, page_beats,
           bursts, offset, beats):
     """Fills in the bursts of rows, as :mod:`hdl.ipu.burst` does, and what else :class:`Runs` has; returns how many
-    bursts there are, and the first byte after all rows."""
+    bursts there are, and the first byte after all rows. Bus words and pages are powers of two of bytes."""
     count = row = end = 0
+    last_byte = (1 << bus_shift) - 1
     for i in range(len(address)):
         words = 0
         for outer in range(outer_count[i]):
             for inner in range(inner_count[i]):
                 first = address[i] + outer * outer_stride[i] + inner * inner_stride[i]
                 end = max(end, first + size[i])
-                offset[row] = first % bus
+                begin = offset[row] = first & last_byte
                 row += 1
-                word, left = first // bus, (first % bus + size[i] + bus - 1) // bus
+                word, left = first >> bus_shift, begin + size[i] + last_byte >> bus_shift
                 words += left
                 while left != 0:
-                    burst = min(left, max_beats, page_beats - word % page_beats)
+                    burst = min(left, max_beats, page_beats - (word & page_beats - 1))
                     left -= burst
                     word += burst
                     bursts[0, count] = burst
@@ -306,16 +302,20 @@ def _steps(config: Config, memory: np.ndarray, address, beats, steps) -> tuple[n
     short = np.flatnonzero(beats < steps * (config.header_beats + 1))
     units = np.zeros(0 if short.size else int(steps.sum()), np.int64)
     planes = np.zeros_like(units)
-    layout = header_layout(config)
     header_bytes = config.header_bits // 8
     headers = memory[:len(memory) // header_bytes * header_bytes].view(f"<u{header_bytes}")
     bad = int(short[0]) if short.size else read_steps(
-        headers, address, beats, steps, config.columns, layout["mask"].offset, config.planes, config.header_beats,
+        headers, address, beats, steps, config.columns, _mask_offset(config), config.planes, config.header_beats,
         config.units_per_beat, config.bus_bytes, units, planes)
     if bad >= 0:
         raise PredictionError(f"the {beats[bad]} bus words of weights at {address[bad]:#x} do not hold "
                               f"{steps[bad]} steps")
     return units, planes
+
+
+@cache
+def _mask_offset(config: Config) -> int:
+    return header_layout(config)["mask"].offset
 
 
 @inner
@@ -333,7 +333,7 @@ def read_steps(headers, address, beats, steps, columns, mask_offset, planes, hea
     """Fills in what the headers of packed steps say; ``headers`` is the memory. Returns the instruction whose steps do
     not fit, or -1."""
     step = 0
-    stored = (1 << planes) - 1
+    stored = np.int32((1 << planes) - 1)
     for i in range(len(address)):
         at, left = address[i], beats[i]
         for _ in range(steps[i]):
@@ -342,7 +342,7 @@ def read_steps(headers, address, beats, steps, columns, mask_offset, planes, hea
             units, fullest = columns, 0
             first = at // headers.itemsize
             for header in headers[first:first + columns]:
-                count = ones(np.int32(header) >> mask_offset & stored)
+                count = ones(np.int32(header) >> np.int32(mask_offset) & stored)
                 units += count
                 fullest = max(fullest, count)
             step_units[step] = (units + units_per_beat - 1) // units_per_beat

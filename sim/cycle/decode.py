@@ -16,7 +16,6 @@ from hdl.isa import (
     QUEUES,
     Instruction,
     Opcode,
-    OutputFormat,
     Queue,
     body_layout,
     head_layout,
@@ -31,11 +30,9 @@ WORDS = INSTRUCTION_BYTES // 8
 NAMES = tuple(dict.fromkeys([*HEAD, *(name for fields in FIELDS.values() for name in fields)]))
 
 ROW = {name: row for row, name in enumerate(NAMES)}
-#: Those of an opcode's own fields.
+#: Those of an opcode's own fields, and whether each is too large for int64.
 _ROWS = {opcode: [ROW[name] for name in fields] for opcode, fields in FIELDS.items()}
-
-#: Fields of 64 bits: too large for int64.
-ADDRESSES = {name for fields in FIELDS.values() for name, field in fields.items() if field.bits == 64}
+_UNSIGNED = {opcode: [field.bits == 64 for field in fields.values()] for opcode, fields in FIELDS.items()}
 
 WAIT, SIGNAL = ROW["wait"], ROW["signal"]
 
@@ -168,7 +165,7 @@ class Every:
         self.values = values
 
     def __bool__(self) -> bool:
-        return bool(self.values.all())
+        return 0 not in self.values.tobytes()  # of few values sooner than their all()
 
 
 def _of_values(name: str) -> Callable[[Every, Any], Every]:
@@ -227,12 +224,11 @@ def _broken(config: Config, commands: Commands, places: np.ndarray) -> Iterator[
     for kind in set(kinds.tolist()):
         opcode = Opcode(kind >> 8)
         chosen = kinds == kind
-        values = commands.values[_ROWS[opcode]][:, chosen]
-        columns = {name: column.view(np.uint64) if name in ADDRESSES else column
-                   for name, column in zip(FIELDS[opcode], values)}
+        values = commands.values[_ROWS[opcode]][:, chosen].view(np.uint64)
+        columns = [column if unsigned else column.view(np.int64) for column, unsigned in zip(values, _UNSIGNED[opcode])]
         same = (values == values[:, :1]).all(axis=1).tolist()
-        if _rules(config, opcode, {name: int(column[0]) if alike else Every(column)
-                                   for (name, column), alike in zip(columns.items(), same)}):
-            for place, row in zip(places[chosen].tolist(), zip(*(column.tolist() for column in columns.values()))):
-                for rule in _rules(config, opcode, dict(zip(columns, row)))[:1]:
+        if _rules(config, opcode, {name: column.item(0) if alike else Every(column)
+                                   for name, column, alike in zip(FIELDS[opcode], columns, same)}):
+            for place, row in zip(places[chosen].tolist(), zip(*(column.tolist() for column in columns))):
+                for rule in _rules(config, opcode, dict(zip(FIELDS[opcode], row)))[:1]:
                     yield place, rule

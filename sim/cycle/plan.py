@@ -272,9 +272,9 @@ def split(address, inner_count, inner_stride, outer_count, outer_stride, size, s
     last_byte = (1 << bus_shift) - 1
     for i in range(len(address)):
         words = 0
-        for outer in range(outer_count[i]):
-            for inner in range(inner_count[i]):
-                first = address[i] + outer * outer_stride[i] + inner * inner_stride[i]
+        for y in range(outer_count[i]):
+            for x in range(inner_count[i]):
+                first = address[i] + y * outer_stride[i] + x * inner_stride[i]
                 end = max(end, first + size[i])
                 begin = offset[row] = first & last_byte
                 row += 1
@@ -333,7 +333,7 @@ def read_steps(headers, address, beats, steps, columns, mask_offset, planes, hea
     """Fills in what the headers of packed steps say; ``headers`` is the memory. Returns the instruction whose steps do
     not fit, or -1."""
     step = 0
-    stored = np.int32((1 << planes) - 1)
+    stored = (1 << planes) - 1
     for i in range(len(address)):
         at, left = address[i], beats[i]
         for _ in range(steps[i]):
@@ -342,7 +342,7 @@ def read_steps(headers, address, beats, steps, columns, mask_offset, planes, hea
             units, fullest = columns, 0
             first = at // headers.itemsize
             for header in headers[first:first + columns]:
-                count = ones(np.int32(header) >> np.int32(mask_offset) & stored)
+                count = ones(header >> mask_offset & stored)
                 units += count
                 fullest = max(fullest, count)
             step_units[step] = (units + units_per_beat - 1) // units_per_beat

@@ -15,8 +15,8 @@ from hdl.program import Program
 
 from ..rtl.stalls import Stalls
 from . import events, machine
-from .machine import FINISHED, TOKEN_OVERFLOW, UNKNOWN
 from .decode import PredictionError
+from .machine import FINISHED, TOKEN_OVERFLOW, UNKNOWN
 from .plan import fetch_depth, plan
 from .state import reset
 

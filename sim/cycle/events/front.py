@@ -7,7 +7,7 @@ from ..front import CHECK, MULTIPLY, TAKE, clock_decode, clock_fetch, fetch
 from ..state import FETCH
 from . import agenda
 from .account import classify
-from .agenda import NEVER, wake, wake_queues
+from .agenda import NEVER, wake_queues
 from .reads import show_again, take_words, word_ready
 
 

@@ -2,7 +2,7 @@
 
 from ..compiled import inner
 from ..front import give, granted, take
-from ..load import WAIT, clock_start, completes, starts
+from ..load import clock_start, completes, starts
 from . import agenda
 from .account import busy, classify
 from .agenda import NEVER, wake, wake_queues

@@ -107,7 +107,7 @@ def clock_channel(s, r, c, first, run_valid, chosen, k, p, arrival):
     if ready and run_valid:
         if c == FETCH:
             s.fetch.request = 0
-        elif c == LOAD or c == WEIGHTS:
+        elif c != RESIDUAL:
             busy(s, k, p, arrival)
             s.weights.expected += c == WEIGHTS
             clock_run(s)
@@ -134,11 +134,12 @@ def clock_reads(s, k, p, arrival):
     f, g = s.load, s.residual
     weights_run = f.state == WEIGHTS_STATE and s.weights.expected != DESCRIPTORS
     rows_run = f.state == ROWS
-    after = clock_channel(s, s.load_reader, LOAD, k.load_bursts, rows_run, chosen, k, p, arrival)
-    after = min(after, clock_channel(s, s.weights_reader, WEIGHTS, k.weights_bursts, weights_run, chosen, k, p, arrival))
-    after = min(after, clock_channel(s, s.fetch_reader, FETCH, k.fetch_bursts, s.fetch.request, chosen, k, p, arrival))
-    after = min(after, clock_channel(s, s.residual_reader, RESIDUAL, k.residual_bursts,
-                                     g.active and g.rows != RESIDUAL_ROWS, chosen, k, p, arrival))
+    residual_run = g.active and g.rows != RESIDUAL_ROWS
+    after = min(
+        min(clock_channel(s, s.fetch_reader, FETCH, k.fetch_bursts, s.fetch.request, chosen, k, p, arrival),
+            clock_channel(s, s.weights_reader, WEIGHTS, k.weights_bursts, weights_run, chosen, k, p, arrival)),
+        min(clock_channel(s, s.load_reader, LOAD, k.load_bursts, rows_run, chosen, k, p, arrival),
+            clock_channel(s, s.residual_reader, RESIDUAL, k.residual_bursts, residual_run, chosen, k, p, arrival)))
     when = s.agenda.when
     when[agenda.READS] = max(after, now + 1)
     if chosen == LOAD and after == shown[LOAD] and f.state == ROWS:

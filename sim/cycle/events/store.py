@@ -9,9 +9,9 @@ import numpy as np
 
 from ..compiled import inner
 from ..front import give, granted, take
+from ..memory import clock_writes
 from ..reader import splitter_idle
 from ..state import MEMORY_OUTSTANDING, RESIDUAL, places
-from ..memory import clock_writes
 from ..store import clock_residual, clock_store, clock_writer, residual, store, store_idle, writer
 from . import agenda
 from .agenda import NEVER, wake, wake_queues
@@ -64,7 +64,7 @@ def rows_alike(s, b, k, p, period):
 
 @inner
 def same(words):
-    for i in STILL:
+    for i in STILL:  # noqa: SIM110 - numba compiles no generators here
         if words[0, i] != words[1, i]:
             return False
     return True

@@ -94,7 +94,7 @@ EVENTS = {
     "computed": _record("until counts"),
     "stored": _record("until counts"),
     # first cycle in which a part is idle for good
-    "idle": _record("front load weights store"),
+    "idle": _record("front load weights compute store"),
 }
 
 STATE = np.dtype([*REGISTERS.items(), ("counters", np.int64, (len(COUNTERS),)), ("rings", RINGS), ("wires", WIRES),

@@ -18,6 +18,7 @@ from ..compute import (
     clock_gather,
     clock_issue,
     clock_walk,
+    compute_idle,
     issue,
     walk,
 )
@@ -149,6 +150,8 @@ def clock_compute(s, k, p):
         wake(s, agenda.WEIGHTS, now + 1)
     c.until = now + 1
     c.counts = NOTHING
+    if not compute_idle(s):
+        s.idle.compute = now + 1 + max(1, s.array.in_flight)
     after = now + 1
     if s.issue.valid:
         after += streaming(s, k, p)

@@ -135,33 +135,32 @@ def clock_reads(s, k, p, arrival):
     weights_run = f.state == WEIGHTS_STATE and s.weights.expected != DESCRIPTORS
     rows_run = f.state == ROWS
     residual_run = g.active and g.rows != RESIDUAL_ROWS
-    after = min(
-        min(clock_channel(s, s.fetch_reader, FETCH, k.fetch_bursts, s.fetch.request, chosen, k, p, arrival),
-            clock_channel(s, s.weights_reader, WEIGHTS, k.weights_bursts, weights_run, chosen, k, p, arrival)),
-        min(clock_channel(s, s.load_reader, LOAD, k.load_bursts, rows_run, chosen, k, p, arrival),
-            clock_channel(s, s.residual_reader, RESIDUAL, k.residual_bursts, residual_run, chosen, k, p, arrival)))
-    when = s.agenda.when
-    when[agenda.READS] = max(after, now + 1)
-    if chosen == LOAD and after == shown[LOAD] and f.state == ROWS:
-        others = min(min(shown[FETCH], shown[WEIGHTS]), shown[RESIDUAL])
-        for part in (agenda.FRONT, agenda.WEIGHTS, agenda.COMPUTE, agenda.STORE):
-            others = min(others, when[part])
-        ask_rows(s, k, p, arrival, others)
+    others = min(
+        clock_channel(s, s.fetch_reader, FETCH, k.fetch_bursts, s.fetch.request, chosen, k, p, arrival),
+        clock_channel(s, s.weights_reader, WEIGHTS, k.weights_bursts, weights_run, chosen, k, p, arrival),
+        clock_channel(s, s.residual_reader, RESIDUAL, k.residual_bursts, residual_run, chosen, k, p, arrival))
+    rows = clock_channel(s, s.load_reader, LOAD, k.load_bursts, rows_run, chosen, k, p, arrival)
+    r = s.load_reader
+    if chosen == LOAD and f.state == ROWS and r.valid and r.checking and r.running:
+        rows = ask_rows(s, k, p, arrival, others)
+    s.agenda.when[agenda.READS] = max(min(others, rows), now + 1)
 
 
 @inner
 def ask_rows(s, k, p, arrival, others):
-    """What :func:`clock_reads` does with rows of one burst each until another part or reader does something, when the
-    splitter is full."""
+    """What :func:`clock_reads` does with rows of one burst each until another reader or part does something, while the
+    splitter is full. Returns when the next address is shown."""
     r, f, when = s.load_reader, s.load, s.agenda.when
-    if not (r.valid and r.checking and r.running):
-        return
-    while f.runs_left > 1 and p[k.burst_last + r.split] and when[agenda.READS] < min(others, when[agenda.LOAD]):
-        s.control.cycle = when[agenda.READS]
+    for part in (agenda.FRONT, agenda.WEIGHTS, agenda.COMPUTE, agenda.STORE):
+        others = min(others, when[part])
+    after = max(s.bus.shown[LOAD], s.control.cycle + 1)
+    while f.runs_left > 1 and p[k.burst_last + r.split] and after < min(others, when[agenda.LOAD]):
+        s.control.cycle = after
         busy(s, k, p, arrival)
         answer(s, k, p, LOAD, r.burst, arrival)
         f.runs_left -= 1
         r.split += 1
         r.burst += 1
         s.bus.shown[LOAD] = shown_from(s, r, LOAD, k.load_bursts, k, p, arrival)
-        when[agenda.READS] = max(s.bus.shown[LOAD], s.control.cycle + 1)
+        after = max(s.bus.shown[LOAD], s.control.cycle + 1)
+    return after

@@ -38,7 +38,7 @@ def end(s):
             or s.weights.expected != 0 or not rests(s) or s.walk.state != 0 or not store_idle(s)):
         return -1
     d = s.idle
-    return max(max(d.front, d.load, d.weights), max(s.computed.until + s.array.in_flight, d.store))
+    return max(max(d.front, d.load, d.weights), max(d.compute, d.store))
 
 
 @entry_point

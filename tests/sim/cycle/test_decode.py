@@ -49,14 +49,15 @@ def test_the_first_illegal_instruction_is_told():
 
 def test_an_address_of_64_bits():
     far = Instruction(Opcode.LOAD_ACTIVATIONS, LOADS[0].fields | {"address": (1 << 64) - 8})
-    with pytest.raises(PredictionError, match=r"LOAD_ACTIVATIONS address must be below 2\^\d+, not 18446744073709551608$"):
+    with pytest.raises(PredictionError,
+                       match=r"LOAD_ACTIVATIONS address must be below 2\^\d+, not 18446744073709551608$"):
         decode(TINY, *program(far))
 
 
 def test_a_queue_that_does_not_exist():
     memory, entry, count = program(LOADS[0])
     memory[entry + 1] = 8
-    with pytest.raises(PredictionError, match="it names a queue that does not exist$"):
+    with pytest.raises(PredictionError, match=r"it names a queue that does not exist$"):
         decode(TINY, memory, entry, count)
 
 

@@ -18,7 +18,8 @@ def outcome(*args, **options):
         return str(error)
 
 
-@pytest.mark.parametrize(("name", "count"), [("tiny", 150), ("small", 150), ("ulx3s", 30), ("edge", 60), ("edge11", 30)])
+@pytest.mark.parametrize(("name", "count"), [("tiny", 150), ("small", 150), ("ulx3s", 30), ("edge", 60),
+                                             ("edge11", 30)])
 def test_random_programs_with_every_latency(name, count):
     config = CONFIGS[name]
     rng = np.random.default_rng(11)

@@ -15,7 +15,7 @@ _OPTIONS: dict[str, Any] = {"_nrt": False}
 
 def _version() -> str:
     """Changes with any source of this package: numba's own cache of a function does not know what that calls."""
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    sources = sorted(Path(__file__).parent.rglob("*.py"))
     return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
 
 

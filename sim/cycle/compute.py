@@ -81,7 +81,7 @@ def clock_array(s, k):
         a.in_flight = k.array_latency + 1
     elif a.in_flight != 0:
         a.in_flight -= 1
-    a.finals = (a.finals << 1 | i.target_final) & 0xFFFF_FFFF
+    a.finals = (a.finals << 1 | i.target_final) & (1 << k.array_latency) - 1
     a.retired += w.retired
 
 
@@ -180,8 +180,6 @@ def clock_walk(s, k, p):
 def clock_banks(s, k):
     f, w = s.banks, s.wires
     taken = f.step & 1
-    if w.commit:
-        f.full[s.loader.committed & 1] = 1
     if w.take:
         f.full[taken] = 0
         f.held[taken] = not w.skip
@@ -190,6 +188,4 @@ def clock_banks(s, k):
         if w.release_bank >> b & 1:
             f.held[b] = 0
         if w.start_bank >> b & 1:
-            f.hold[b] = k.hold_cycles
-        elif f.hold[b] != 0:
-            f.hold[b] -= 1
+            f.hold[b] = s.control.cycle + 1 + k.hold_cycles

@@ -71,6 +71,8 @@ def give(s, source, targets):
     for to in range(N_QUEUES):
         if targets >> to & 1:
             t.count[source * N_QUEUES + to] += 1
+            if t.count[source * N_QUEUES + to] >> COUNTER_BITS:
+                t.overflow = 1 + 8 * source + to
 
 
 @inner
@@ -83,11 +85,7 @@ def take(s, queue, wait):
 
 @inner
 def clock_tokens(s, k, p):
-    w, q, t = s.wires, s.queues, s.tokens
-    if not (w.load_start or w.compute_take or w.store_start or w.load_complete or w.retired or w.done
-            or s.writer.signal):
-        return
-    moved = False
+    w, q = s.wires, s.queues
     if w.load_start:
         take(s, 0, p[k.load_wait + q.head[0]])
     if w.compute_take:
@@ -96,17 +94,9 @@ def clock_tokens(s, k, p):
         take(s, 2, p[k.store_wait + q.head[2]])
     if w.load_complete:
         give(s, 0, p[k.load_signal + s.load.oldest])
-        moved = True
     if w.retired:
         give(s, 1, p[k.gemm_signal + s.array.retired])
-        moved = True
     if s.writer.signal:
         give(s, 2, s.writer.signal)
-        moved = True
     if w.done:
         give(s, 2, p[k.store_release + s.store.released])
-        moved = True
-    if moved:
-        for pair in range(N_QUEUES * N_QUEUES):
-            if t.count[pair] >> COUNTER_BITS:
-                t.overflow = 1 + 8 * (pair // N_QUEUES) + pair % N_QUEUES

@@ -15,13 +15,24 @@ LOADER_LATENCY = Loader.LATENCY
 
 
 @inner
+def starts(s, got):
+    return s.load.state == WAIT and got and s.load.started != INSTRUCTIONS
+
+
+@inner
+def completes(s, k, p):
+    f = s.load
+    return f.started != 0 and (p[k.load_is_weights + f.oldest] or f.received != 0)
+
+
+@inner
 def load(s, k, p):
     """What starts, moves and completes in the load queue; counters."""
     f, q, w, m = s.load, s.queues, s.wires, s.reads
-    valid, head = q.level[0] != 0, q.head[0]
-    got = valid and granted(s, 0, p[k.load_wait + head])
-    w.load_start = f.state == WAIT and got and f.started != INSTRUCTIONS
-    w.load_complete = f.started != 0 and (p[k.load_is_weights + f.oldest] or f.received != 0)
+    valid = q.level[0] != 0
+    got = valid and granted(s, 0, p[k.load_wait + q.head[0]])
+    w.load_start = starts(s, got)
+    w.load_complete = completes(s, k, p)
     w.load_word = m.valid and m.id == LOAD
     w.load_finished = w.load_word and f.words_left == 1
     w.runs_valid[LOAD] = f.state == ROWS
@@ -46,22 +57,36 @@ def load_idle(s):
 
 
 @inner
-def clock_load(s, k, p):
-    f, w, head = s.load, s.wires, s.queues.head[0]
-    if w.load_start:
-        if p[k.load_is_weights + head]:
-            f.state = WEIGHTS_STATE
-        else:
-            f.state = ROWS
-            f.runs_left = p[k.load_runs + head]
-            f.started += 1
-    elif w.weights_run:
+def clock_start(s, k, p):
+    f, head = s.load, s.queues.head[0]
+    if p[k.load_is_weights + head]:
+        f.state = WEIGHTS_STATE
+    else:
+        f.state = ROWS
+        f.runs_left = p[k.load_runs + head]
+        f.started += 1
+
+
+@inner
+def clock_run(s):
+    """A run that is asked for."""
+    f = s.load
+    if f.state == WEIGHTS_STATE:
         f.state = WAIT
         f.started += 1
-    elif f.state == ROWS and w.runs_ready[LOAD]:
+    else:
         f.runs_left -= 1
         if f.runs_left == 0:
             f.state = WAIT
+
+
+@inner
+def clock_load(s, k, p):
+    f, w = s.load, s.wires
+    if w.load_start:
+        clock_start(s, k, p)
+    elif w.weights_run or (f.state == ROWS and w.runs_ready[LOAD]):
+        clock_run(s)
     if w.load_complete:
         f.received -= not p[k.load_is_weights + f.oldest]
         f.started -= 1
@@ -75,13 +100,16 @@ def clock_load(s, k, p):
 
 
 @inner
+def bank_free(s, b):
+    bank = s.banks
+    return not bank.full[b] and not bank.held[b] and s.control.cycle >= bank.hold[b]
+
+
+@inner
 def weights(s, k, p):
     """Whether a word goes from the weight stream to the loader."""
     f, w = s.loader, s.wires
-    for b in range(2):
-        bank = s.banks
-        w.free[b] = not bank.full[b] and not bank.held[b] and bank.hold[b] == 0
-    w.loader_ready = not f.units or w.free[f.step & 1]
+    w.loader_ready = not f.units or bank_free(s, f.step & 1)
     w.weight_taken = w.loader_ready and s.weights_reader.ready and s.weights.expected != 0
     w.weight_last = f.units and f.unit_beat == p[k.step_units + f.step] - 1
     w.commit = f.last_units >> (LOADER_LATENCY - 1) & 1
@@ -109,7 +137,9 @@ def clock_weights(s, k, p):
 @inner
 def clock_loader(s, k):
     f, w = s.loader, s.wires
-    f.committed += w.commit
+    if w.commit:
+        s.banks.full[f.committed & 1] = 1
+        f.committed += 1
     f.last_units = (f.last_units << 1 | (w.weight_taken and w.weight_last)) & 0xFF
     if not w.weight_taken:
         return

@@ -2,7 +2,6 @@
 
 from .compiled import entry_point, inner
 from .compute import clock_array, clock_banks, clock_gather, clock_issue, clock_walk, compute_idle, issue, walk
-from .forward import forward
 from .front import TAKE, clock_decode, clock_fetch, clock_queues, clock_tokens, fetch
 from .load import clock_load, clock_loader, clock_weights, load, load_idle, weights, weights_idle
 from .memory import clock_reads, clock_writes
@@ -11,7 +10,7 @@ from .state import FETCH, LOAD, RESIDUAL, WEIGHTS
 from .store import clock_residual, clock_store, clock_writer, residual, store, store_idle, writer
 
 #: Why :func:`run` ends.
-FINISHED, STUCK, TOKEN_OVERFLOW = range(3)
+FINISHED, STUCK, TOKEN_OVERFLOW, UNKNOWN = range(4)
 
 
 @inner
@@ -97,9 +96,9 @@ def clock(s, k, p):
 
 
 @entry_point
-def run(states, words, k, p):
-    """Runs the program from reset in state 0; the others are for :mod:`.forward`. ``words`` are the same states as
-    whole numbers, ``k`` constants and ``p`` tables of a :class:`~sim.cycle.plan.Plan`."""
+def run(states, k, p):
+    """Runs the program from reset in state 0. ``k`` are constants and ``p`` tables of a
+    :class:`~sim.cycle.plan.Plan`."""
     s = states[0]
     begin(s, k, p)
     while True:
@@ -111,5 +110,3 @@ def run(states, words, k, p):
             return TOKEN_OVERFLOW
         if s.control.idle_cycles >= k.watchdog:
             return STUCK
-        if k.forward:
-            forward(states, words, k, p)

@@ -36,8 +36,6 @@ def clock_reads(s, k):
     m.ar_late -= m.ar_late != 0
     m.r_late -= r_late != 0
     m.valid = 0
-    if not due and m.ar_head != m.ar_tail:
-        m.waited = now
     if due and r_late == 0:
         slot = m.ar_head % MEMORY_OUTSTANDING
         left = m.left if active else s.rings.ar_beats[slot] - 1

@@ -3,45 +3,32 @@
 Timing depends on data only through the masks in the headers of packed steps, which are read from the memory image.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple, cast
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
-from amaranth.hdl import Shape
-from amaranth.lib.data import Field as LayoutField
 
 from hdl.config import BURST_BOUNDARY, INSTRUCTION_BYTES, MAX_BURST_BEATS, Config
 from hdl.csr import COUNTERS
 from hdl.ipu.residual import Residual
 from hdl.ipu.writer import Writer
-from hdl.isa import (
-    QUEUE_OF,
-    QUEUES,
-    TABLE_ENTRIES,
-    Instruction,
-    Opcode,
-    OutputFormat,
-    Queue,
-    body_layout,
-    head_layout,
-    illegal_fields,
-)
+from hdl.isa import TABLE_ENTRIES, Opcode, OutputFormat, Queue, parameter_entries
 from hdl.layouts import PARAMETER_BYTES, header_layout
 
-from .compiled import entry_point
+from .compiled import entry_point, inner
+from .decode import Code, Commands, PredictionError, decode
+
+#: Numbers for compiled functions.
+LOAD, STORE, LOAD_PARAMETERS, INT32 = (
+    int(number) for number in (Queue.LOAD, Queue.STORE, Opcode.LOAD_PARAMETERS, OutputFormat.INT32))
 
 #: Of bursts, in the order in which the plan has them.
 CHANNELS = ("fetch", "weights", "load", "residual", "write")
 
 
-class PredictionError(ValueError):
-    """A program whose cycles cannot be predicted, since it does not run to its end."""
-
-
 class Plan(NamedTuple):
-    """Arrays of int64, one entry per instruction, run, burst, step, ..., in program order.
+    """Arrays of whole numbers, one entry per instruction, run, burst, step, ..., in program order.
 
     Attributes
     ----------
@@ -102,34 +89,19 @@ class Plan(NamedTuple):
     def flat(self, **constants: int) -> tuple[np.ndarray, np.ndarray]:
         """What compiled functions take: one record (in an array) of constants, of where each table begins, and of each
         channel's first burst; and all tables, one after another."""
-        tables = self._asdict()
-        starts = np.cumsum([0, *(len(table) for table in self)])
-        channels = {f"{channel}_bursts": int(first) for channel, first in zip(CHANNELS, self.first_burst)}
-        values = constants | dict(zip(tables, starts.tolist())) | channels
-        record = np.array([tuple(values.values())], np.dtype([(name, np.int64) for name in values]))
-        return record, np.concatenate(self)
+        starts = [0, *accumulate(map(len, self))][:-1]
+        values = (*constants.values(), *starts, *self.first_burst.tolist())
+        return np.array([values], _constants(tuple(constants))), np.concatenate(self)
+
+
+@cache
+def _constants(names: tuple[str, ...]) -> np.dtype:
+    return np.dtype([(name, np.int64) for name in (*names, *Plan._fields, *(f"{c}_bursts" for c in CHANNELS))])
 
 
 def fetch_depth(config: Config) -> int:
     """Bus words that instruction fetch holds."""
     return max(16, 2 * INSTRUCTION_BYTES // config.bus_bytes)
-
-
-class Every(np.ndarray):
-    """The values of a field in some instructions; what is asked of them is true if it is true of every one."""
-
-    def __bool__(self):
-        return bool(np.asarray(self).all())
-
-
-@dataclass(frozen=True)
-class Fields:
-    """Instructions of an opcode as :func:`hdl.isa.illegal_fields` sees one."""
-    opcode: Opcode
-    values: Mapping[str, int | Every]
-
-    def __getitem__(self, name: str) -> int | Every:
-        return self.values.get(name, 0)
 
 
 def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
@@ -144,242 +116,182 @@ def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
     if entry < 0 or entry % INSTRUCTION_BYTES or count < 0 or entry + count * INSTRUCTION_BYTES > len(memory):
         raise PredictionError(f"entry must be a multiple of {INSTRUCTION_BYTES} and the program end in the memory's "
                               f"{len(memory)} bytes, not {count} instructions at {entry:#x}")
-    opcodes, commands = decode(config, memory, entry, count)
-    _check_multipliers(memory, opcodes, commands)
+    code = decode(config, memory, entry, count)
+    _check_multipliers(config, memory, code)
     bus = config.bus_bytes
-    loads, gemms, stores = (_of_queue(opcodes, commands, queue) for queue in (Queue.LOAD, Queue.COMPUTE, Queue.STORE))
+    loads, gemms, stores = (code.by_queue[queue] for queue in (Queue.LOAD, Queue.COMPUTE, Queue.STORE))
 
+    # fields that an instruction does not have are 0
     is_weights = loads.opcode == Opcode.LOAD_WEIGHTS
-    sizes = np.select([is_weights, loads.opcode == Opcode.LOAD_ACTIVATIONS, loads.opcode == Opcode.LOAD_PARAMETERS],
-                      [loads["beats"] * bus, loads["row_bytes"], loads["channels"] * PARAMETER_BYTES], TABLE_ENTRIES)
-    is_acts = loads.opcode == Opcode.LOAD_ACTIVATIONS
-    load_rows = _rows(loads["address"], np.where(is_acts, loads["rows"], 1), loads["stride"],
-                      np.where(is_acts, loads["blocks"], 1), loads["block_stride"])
-    load_sizes = sizes[load_rows.source]
-    weight_rows = is_weights[load_rows.source]
+    weights, others = np.flatnonzero(is_weights), np.flatnonzero(~is_weights)
+    sizes = (loads["beats"] * bus + loads["row_bytes"] + loads["channels"] * PARAMETER_BYTES
+             + (loads.opcode == Opcode.LOAD_TABLE) * TABLE_ENTRIES)
+    loaded = Rows(loads["address"], np.maximum(loads["rows"], 1), loads["stride"], np.maximum(loads["blocks"], 1),
+                  loads["block_stride"], sizes, loads["signal"])
 
     is_counters = stores.opcode == Opcode.STORE_COUNTERS
-    wide = (stores["format"] == OutputFormat.INT32) | is_counters
-    channels = np.where(is_counters, 2 * len(COUNTERS), stores["channels"])
-    vectors, vector_rows = (np.where(is_counters, 1, stores[name]) for name in ("vectors", "vector_rows"))
-    written = _rows(stores["address"], vectors, stores["stride"], vector_rows, stores["row_stride"])
-    written_sizes = (channels * np.where(wide, 4, 1))[written.source]
-    with_residual = stores["residual"] != 0
-    residuals = _rows(stores["residual_address"], np.where(with_residual, vectors, 0), stores["residual_stride"],
-                      vector_rows, stores["residual_row_stride"])
-    residual_sizes = channels[residuals.source]
-
-    last_row = np.append(written.source[1:] != written.source[:-1], True)[:len(written.source)]
-    signals = np.where(last_row, stores["signal"][written.source], 0)
-    fetched = np.array([count * INSTRUCTION_BYTES] if count else [], np.int64)
-    runs = [  # by channel: first bytes, sizes, signals, and the longest burst
-        (np.full(len(fetched), entry), fetched, None, min(MAX_BURST_BEATS, fetch_depth(config))),
-        (load_rows.address[weight_rows], load_sizes[weight_rows], None, min(MAX_BURST_BEATS, config.prefetch_beats)),
-        (load_rows.address[~weight_rows], load_sizes[~weight_rows], None, MAX_BURST_BEATS),
-        (residuals.address, residual_sizes, None, min(MAX_BURST_BEATS, Residual.DEPTH)),
-        (written.address, written_sizes, signals, Writer.MAX_BEATS),
+    wide = stores["format"] == OutputFormat.INT32
+    channels = stores["channels"] + is_counters * (2 * len(COUNTERS))
+    vectors, vector_rows = np.maximum(stores["vectors"], 1), np.maximum(stores["vector_rows"], 1)
+    written = Rows(stores["address"], vectors, stores["stride"], vector_rows, stores["row_stride"],
+                   channels << 2 * wide, stores["signal"])
+    with_residual = np.minimum(stores["residual"], 1)
+    residuals = Rows(stores["residual_address"], vectors * with_residual, stores["residual_stride"],
+                     vector_rows, stores["residual_row_stride"], channels, stores["signal"])
+    fetched = Rows(*np.array([[entry], [count != 0], [0], [1], [0], [count * INSTRUCTION_BYTES], [0]]))
+    runs = [  # by channel, and the longest burst
+        _runs(config, fetched, min(MAX_BURST_BEATS, fetch_depth(config))),
+        _runs(config, loaded.of(weights), min(MAX_BURST_BEATS, config.prefetch_beats)),
+        _runs(config, loaded.of(others), MAX_BURST_BEATS),
+        _runs(config, residuals, min(MAX_BURST_BEATS, Residual.DEPTH)),
+        _runs(config, written, Writer.MAX_BEATS),
     ]
-    for address, size, *_ in runs:
-        if len(address) and int((address + size).max()) > len(memory):
-            raise PredictionError(f"what is read and written must lie in the memory's {len(memory)} bytes, "
-                                  f"not end at {int((address + size).max()):#x}")
-    bursts = [_bursts(bus, *run) for run in runs]
-    beats = (load_rows.address % bus + load_sizes + bus - 1) // bus
-    load_beats = np.bincount(load_rows.source, beats, len(is_weights)).astype(np.int64)
-    step_units, step_planes = _steps(config, memory, loads["address"][is_weights], loads["beats"][is_weights],
-                                     loads["steps"][is_weights])
+    end = max(run.end for run in runs)
+    if end > len(memory):
+        raise PredictionError(f"what is read and written must lie in the memory's {len(memory)} bytes, "
+                              f"not end at {end:#x}")
+    step_units, step_planes = _steps(config, memory, *(loads[name][weights] for name in ("address", "beats", "steps")))
     steps = gemms["steps"]
+    bursts = np.concatenate([*(run.bursts for run in runs), np.zeros((3, 1), np.int64)], axis=1)
+    residual_rows, written_rows = runs[CHANNELS.index("residual")], runs[CHANNELS.index("write")]
     return Plan(
-        queue=np.array([QUEUE_OF[Opcode(opcode)] for opcode in opcodes], np.int64),
-        load_wait=loads["wait"], load_signal=loads["signal"], load_is_weights=is_weights.astype(np.int64),
-        load_runs=np.bincount(load_rows.source, minlength=len(is_weights)),
-        transfer_words=_ended(load_beats[~is_weights]),
-        weight_beats=loads["beats"][is_weights],
+        queue=code.queue,
+        load_wait=loads["wait"], load_signal=loads["signal"], load_is_weights=is_weights,
+        load_runs=loaded.inner_count * loaded.outer_count,
+        transfer_words=_ended(runs[CHANNELS.index("load")].beats),
+        weight_beats=loads["beats"][weights],
         step_units=_ended(step_units), step_planes=_ended(step_planes),
         gemm_wait=gemms["wait"], gemm_signal=gemms["signal"], gemm_steps=steps,
         gemm_vectors=gemms["vectors"] * gemms["vector_rows"], gemm_accumulate=gemms["accumulate"],
         gemm_maximum=gemms["maximum"], gemm_keep=gemms["keep"], gemm_line=np.cumsum(steps) - steps,
         pieces=_ended(_pieces(config.line_bytes, gemms)),
         store_wait=stores["wait"], store_signal=stores["signal"], store_release=stores["release"],
-        store_rows=vectors * vector_rows, store_channels=channels, store_wide=wide.astype(np.int64),
-        store_residual=with_residual.astype(np.int64), row_offset=_ended(written.address % bus),
-        residual_offset=_ended(residuals.address % bus), residual_channels=_ended(residual_sizes),
-        burst_beats=_ended(np.concatenate([b[0] for b in bursts])),
-        burst_last=_ended(np.concatenate([b[1] for b in bursts])),
-        burst_signal=_ended(np.concatenate([b[2] for b in bursts])),
-        first_burst=np.cumsum([0, *(len(b[0]) for b in bursts[:-1])]))
+        store_rows=vectors * vector_rows, store_channels=channels, store_wide=wide,
+        store_residual=with_residual, row_offset=_ended(written_rows.offset),
+        residual_offset=_ended(residual_rows.offset),
+        residual_channels=_ended(np.repeat(channels, residuals.inner_count * residuals.outer_count)),
+        burst_beats=bursts[0], burst_last=bursts[1], burst_signal=bursts[2],
+        first_burst=np.array([0, *accumulate(run.bursts.shape[1] for run in runs[:-1])]))
 
 
 def _ended(values: np.ndarray) -> np.ndarray:
     """With a zero behind the last entry, for what looks at the next one."""
-    return np.append(values.astype(np.int64), 0)
+    return np.append(values, 0)
 
 
-# Instructions
-
-@dataclass(frozen=True)
-class Commands:
-    """Some instructions in program order: their opcodes and, by field, their values; 0 where one has no such field."""
-    opcode: np.ndarray
-    values: dict[str, np.ndarray]
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.values[name]
-
-
-def _field(records: np.ndarray, offset: int, field: LayoutField) -> np.ndarray:
-    """int64 [n]: the bits from ``offset`` on of records (uint8 [n, bytes])."""
-    shape = Shape.cast(field.shape)
-    first, shift = offset // 8, offset % 8
-    value = np.zeros(len(records), np.uint64)
-    for byte in range(-(-(shift + shape.width) // 8)):
-        value |= records[:, first + byte].astype(np.uint64) << np.uint64(8 * byte)
-    spare = np.uint64(64 - shape.width)
-    value = value >> np.uint64(shift) << spare
-    return value.view(np.int64) >> spare.astype(np.int64) if shape.signed else (value >> spare).view(np.int64)
-
-
-@cache
-def _places(opcode: Opcode) -> list[tuple[str, int, LayoutField]]:
-    """Name, first bit and field of what an instruction has."""
-    head, body = head_layout(), body_layout(opcode)
-    return ([(name, field.offset, field) for name, field in head if name != "reserved"]
-            + [(name, head.size + field.offset, field) for name, field in body if name != "reserved"])
-
-
-@cache
-def _reserved(opcode: Opcode) -> np.ndarray:
-    """uint8 [64]: the bits of a record that must be zero."""
-    mask = 0
-    for start, part in ((0, head_layout()), (head_layout().size, body_layout(opcode))):
-        reserved = part["reserved"]
-        mask |= (1 << reserved.width) - 1 << start + reserved.offset
-    return np.frombuffer(mask.to_bytes(INSTRUCTION_BYTES, "little"), np.uint8)
-
-
-def decode(config: Config, memory: np.ndarray, entry: int, count: int) -> tuple[np.ndarray, dict[Opcode, Commands]]:
-    """The opcodes of the program, and its instructions by opcode. Raises :class:`PredictionError` at an illegal one."""
-    records = memory[entry:entry + count * INSTRUCTION_BYTES].reshape(count, INSTRUCTION_BYTES)
-    opcodes = records[:, 0].astype(np.int64)
-
-    def refuse(index: int, why: str):
-        raise PredictionError(f"instruction {index} at {entry + index * INSTRUCTION_BYTES:#x} is illegal: {why}")
-
-    for index in np.flatnonzero(~np.isin(opcodes, list(Opcode)))[:1]:
-        refuse(index, f"there is no opcode {opcodes[index]:#04x}")
-    commands = {}
-    queues = sum(1 << queue for queue in QUEUES)
-    for opcode in Opcode:
-        index = np.flatnonzero(opcodes == opcode)
-        mine = records[index]
-        for bad in np.flatnonzero((mine & _reserved(opcode)).any(axis=1))[:1]:
-            refuse(index[bad], "its reserved bits must be zero")
-        values = {name: _field(mine, offset, field) for name, offset, field in _places(opcode)}
-        for bad in np.flatnonzero((values["wait"] | values["signal"]) & ~queues)[:1]:
-            refuse(index[bad], "it names a queue that does not exist")
-        for bad in _illegal(config, opcode, values, len(index)):
-            refuse(index[bad[0]], bad[1])
-        commands[opcode] = Commands(np.full(len(index), opcode), values)
-    return opcodes, commands
-
-
-def _broken(config: Config, opcode: Opcode, values: Mapping[str, Any]) -> list[str]:
-    return illegal_fields(config, cast(Instruction, Fields(opcode, values)))
-
-
-def _illegal(config: Config, opcode: Opcode, values: dict[str, np.ndarray], count: int) -> list[tuple[int, str]]:
-    """The first instruction of an opcode that breaks a rule, and the rule; empty if there is none."""
-    columns = {name: values[name].view(np.int64 if Shape.cast(field.shape).signed else np.uint64)
-               for name, _, field in _places(opcode)}
-    formats = columns.get("format", np.zeros(count, np.uint64))  # which decides on other rules
-    legal = True
-    for one in np.unique(formats):
-        group = {name: column[formats == one].view(Every) for name, column in columns.items()}
-        legal &= not _broken(config, opcode, group | {"format": int(one)})
-    if legal:
-        return []
-    for i, row in enumerate(zip(*(column.tolist() for column in columns.values()))):
-        for why in _broken(config, opcode, dict(zip(columns, row))):
-            return [(i, why)]
-    return []
-
-
-def _of_queue(opcodes: np.ndarray, commands: dict[Opcode, Commands], queue: Queue) -> Commands:
-    """The instructions of a queue, with the fields of all its opcodes."""
-    mine = [opcode for opcode in Opcode if QUEUE_OF[opcode] == queue]
-    order = opcodes[np.isin(opcodes, mine)]
-    values = {}
-    for name in {name for opcode in mine for name in commands[opcode].values}:
-        values[name] = np.zeros(len(order), np.int64)
-        for opcode in mine:
-            if name in commands[opcode].values:
-                values[name][order == opcode] = commands[opcode][name]
-    return Commands(order, values)
-
-
-def _check_multipliers(memory: np.ndarray, opcodes: np.ndarray, commands: dict[Opcode, Commands]):
+def _check_multipliers(config: Config, memory: np.ndarray, code: Code):
     """Parameters come in program order from the memory as it is before START."""
-    parameters, stores = commands[Opcode.LOAD_PARAMETERS], commands[Opcode.STORE]
-    bad: set[int] = set()
-    places = {opcode: iter(range(len(commands[opcode].opcode))) for opcode in (Opcode.LOAD_PARAMETERS, Opcode.STORE)}
-    for opcode in opcodes[np.isin(opcodes, list(places))].tolist():
-        i = next(places[opcode])
-        if opcode == Opcode.LOAD_PARAMETERS:
-            address, channel, channels = (int(parameters[name][i]) for name in ("address", "channel", "channels"))
-            words = memory[address:address + channels * PARAMETER_BYTES]
-            words = words[:len(words) // PARAMETER_BYTES * PARAMETER_BYTES].view("<u4").reshape(-1, 2)
-            infinite = np.flatnonzero(words[:, 1] >> 23 & 0xFF == 0xFF)
-            bad -= set(range(channel, channel + channels))
-            bad |= set((channel + infinite).tolist())
-        elif bad and stores["format"][i] != OutputFormat.INT32:
-            channel, channels = (int(stores[name][i]) for name in ("channel", "channels"))
-            for entry in sorted(bad & set(range(channel, channel + channels)))[:1]:
-                raise PredictionError(f"a STORE uses parameter {entry}, whose multiplier is infinite or not a number")
+    loads, stores = code.by_queue[Queue.LOAD], code.by_queue[Queue.STORE]
+    entry = infinite_multiplier(
+        memory, code.queue, loads.opcode, loads["address"], loads["channel"], loads["channels"],
+        stores["format"] * (stores.opcode == Opcode.STORE), stores["channel"], stores["channels"],
+        np.zeros(parameter_entries(config), np.bool_))
+    if entry >= 0:
+        raise PredictionError(f"a STORE uses parameter {entry}, whose multiplier is infinite or not a number")
+
+
+@entry_point
+def infinite_multiplier(memory, queue, load_opcode, address, load_channel, load_channels, store_format, store_channel,
+                        store_channels, infinite):
+    """The first parameter that a STORE uses although its multiplier is infinite or not a number, or -1; ``infinite``
+    has room for a mark for each parameter."""
+    load = store = 0
+    some = False
+    for i in range(len(queue)):
+        if queue[i] == LOAD:
+            if load_opcode[load] == LOAD_PARAMETERS:
+                for c in range(load_channels[load]):
+                    last = address[load] + c * PARAMETER_BYTES + PARAMETER_BYTES - 1
+                    mark = last < len(memory) and (memory[last] & 0x7F) == 0x7F and memory[last - 1] >= 0x80
+                    infinite[load_channel[load] + c] = mark
+                    some |= mark
+            load += 1
+        elif queue[i] == STORE:
+            if some and store_format[store] != INT32:
+                for c in range(store_channel[store], store_channel[store] + store_channels[store]):
+                    if infinite[c]:
+                        return c
+            store += 1
+    return -1
 
 
 # Rows, runs and bursts
 
 class Rows(NamedTuple):
-    """Rows of bytes in memory, in order: first byte, and the index of the instruction that they are of."""
+    """Rows of bytes in memory that instructions walk, ``outer_count`` times ``inner_count``; int64 [instructions]."""
     address: np.ndarray
-    source: np.ndarray
+    inner_count: np.ndarray
+    inner_stride: np.ndarray
+    outer_count: np.ndarray
+    outer_stride: np.ndarray
+    size: np.ndarray
+    signal: np.ndarray
+
+    def of(self, instructions: np.ndarray) -> "Rows":
+        return Rows(*(values[instructions] for values in self))
 
 
-def _rows(address, inner_count, inner_stride, outer_count, outer_stride) -> Rows:
-    """The rows of instructions that walk ``outer_count`` times ``inner_count`` rows."""
-    counts = inner_count * outer_count
-    source = np.repeat(np.arange(len(counts)), counts)
-    number = np.arange(len(source)) - np.repeat(np.cumsum(counts) - counts, counts)
-    outer, inner = np.divmod(number, np.maximum(inner_count, 1)[source])
-    return Rows(address[source] + outer * outer_stride[source] + inner * inner_stride[source], source)
+class Runs(NamedTuple):
+    """A channel's runs of bus words, one per row.
+
+    Attributes
+    ----------
+    bursts : int64 [3, bursts]
+        Bus words, whether the run ends, and what is signalled with it.
+    offset : int64 [rows]
+        Byte of its first bus word with which each row begins.
+    beats : int64 [instructions]
+        Bus words of all rows.
+    end : int
+        First byte after all rows.
+    """
+    bursts: np.ndarray
+    offset: np.ndarray
+    beats: np.ndarray
+    end: int
 
 
-def _bursts(bus: int, address, size, signal, max_beats: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Beats of the bursts of runs, whether each ends its run, and what the run signals if it does."""
-    first = address // bus
-    beats = (address % bus + size + bus - 1) // bus
-    signal = np.zeros(len(first), np.int64) if signal is None else signal
-    most = int((beats // max_beats + beats * bus // BURST_BOUNDARY + 2).sum())
-    found = np.zeros((3, most), np.int64)
-    count = split(first, beats, signal, max_beats, BURST_BOUNDARY // bus, found)
-    return found[0, :count], found[1, :count], found[2, :count]
+def _runs(config: Config, rows: Rows, max_beats: int) -> Runs:
+    bus = config.bus_bytes
+    counts = rows.inner_count * rows.outer_count
+    longest = (rows.size + 2 * bus - 2) // bus  # bus words of a row, at most
+    most = int((counts * (longest // max_beats + longest * bus // BURST_BOUNDARY + 2)).sum())
+    bursts = np.empty((3, most), np.int64)
+    offset = np.empty(int(counts.sum()), np.int64)
+    beats = np.empty(len(counts), np.int64)
+    count, end = split(*rows, bus.bit_length() - 1, max_beats, BURST_BOUNDARY // bus, bursts, offset, beats)
+    return Runs(bursts[:, :count], offset, beats, end)
 
 
 @entry_point
-def split(first, beats, signal, max_beats, page_beats, found):
-    """Fills in the bursts of runs of bus words, as :mod:`hdl.ipu.burst` does; returns how many they are."""
-    count = 0
-    for run in range(len(first)):
-        word, left = first[run], beats[run]
-        while left != 0:
-            burst = min(left, max_beats, page_beats - word % page_beats)
-            left -= burst
-            word += burst
-            found[0, count] = burst
-            found[1, count] = left == 0
-            found[2, count] = signal[run] if left == 0 else 0
-            count += 1
-    return count
+def split(address, inner_count, inner_stride, outer_count, outer_stride, size, signal, bus_shift, max_beats, page_beats,
+          bursts, offset, beats):
+    """Fills in the bursts of rows, as :mod:`hdl.ipu.burst` does, and what else :class:`Runs` has; returns how many
+    bursts there are, and the first byte after all rows. Bus words and pages are powers of two of bytes."""
+    count = row = end = 0
+    last_byte = (1 << bus_shift) - 1
+    for i in range(len(address)):
+        words = 0
+        for y in range(outer_count[i]):
+            for x in range(inner_count[i]):
+                first = address[i] + y * outer_stride[i] + x * inner_stride[i]
+                end = max(end, first + size[i])
+                begin = offset[row] = first & last_byte
+                row += 1
+                word, left = first >> bus_shift, begin + size[i] + last_byte >> bus_shift
+                words += left
+                while left != 0:
+                    burst = min(left, max_beats, page_beats - (word & page_beats - 1))
+                    left -= burst
+                    word += burst
+                    bursts[0, count] = burst
+                    bursts[1, count] = left == 0
+                    bursts[2, count] = 0
+                    count += 1
+        if words != 0:
+            bursts[2, count - 1] = signal[i]
+        beats[i] = words
+    return count, end
 
 
 # Weights and windows
@@ -390,36 +302,47 @@ def _steps(config: Config, memory: np.ndarray, address, beats, steps) -> tuple[n
     short = np.flatnonzero(beats < steps * (config.header_beats + 1))
     units = np.zeros(0 if short.size else int(steps.sum()), np.int64)
     planes = np.zeros_like(units)
-    layout = header_layout(config)
+    header_bytes = config.header_bits // 8
+    headers = memory[:len(memory) // header_bytes * header_bytes].view(f"<u{header_bytes}")
     bad = int(short[0]) if short.size else read_steps(
-        memory, address, beats, steps, config.columns, config.header_bits // 8, layout["mask"].offset, config.planes,
-        config.header_beats, config.units_per_beat, config.bus_bytes, units, planes)
+        headers, address, beats, steps, config.columns, _mask_offset(config), config.planes, config.header_beats,
+        config.units_per_beat, config.bus_bytes, units, planes)
     if bad >= 0:
         raise PredictionError(f"the {beats[bad]} bus words of weights at {address[bad]:#x} do not hold "
                               f"{steps[bad]} steps")
     return units, planes
 
 
+@cache
+def _mask_offset(config: Config) -> int:
+    return header_layout(config)["mask"].offset
+
+
+@inner
+def ones(word):
+    """How many bits of 16 are set."""
+    word -= word >> 1 & 0x5555
+    word = (word & 0x3333) + (word >> 2 & 0x3333)
+    word = (word & 0x0F0F) + (word >> 4 & 0x0F0F)
+    return (word + (word >> 8)) & 0x1F
+
+
 @entry_point
-def read_steps(memory, address, beats, steps, columns, header_bytes, mask_offset, planes, header_beats, units_per_beat,
-               bus_bytes, step_units, step_planes):
-    """Fills in what the headers of packed steps say; returns the instruction whose steps do not fit, or -1."""
+def read_steps(headers, address, beats, steps, columns, mask_offset, planes, header_beats, units_per_beat, bus_bytes,
+               step_units, step_planes):
+    """Fills in what the headers of packed steps say; ``headers`` is the memory. Returns the instruction whose steps do
+    not fit, or -1."""
     step = 0
+    stored = (1 << planes) - 1
     for i in range(len(address)):
         at, left = address[i], beats[i]
         for _ in range(steps[i]):
             if left <= header_beats:
                 return i
             units, fullest = columns, 0
-            for column in range(columns):
-                header = 0
-                for byte in range(header_bytes):
-                    header |= int(memory[at + column * header_bytes + byte]) << 8 * byte
-                mask = header >> mask_offset & (1 << planes) - 1
-                count = 0
-                while mask:
-                    mask &= mask - 1
-                    count += 1
+            first = at // headers.itemsize
+            for header in headers[first:first + columns]:
+                count = ones(header >> mask_offset & stored)
                 units += count
                 fullest = max(fullest, count)
             step_units[step] = (units + units_per_beat - 1) // units_per_beat

@@ -14,12 +14,17 @@ from hdl.isa import Queue
 from hdl.program import Program
 
 from ..rtl.stalls import Stalls
-from .machine import FINISHED, TOKEN_OVERFLOW, run
-from .plan import PredictionError, fetch_depth, plan
+from . import events, machine
+from .decode import PredictionError
+from .machine import FINISHED, TOKEN_OVERFLOW, UNKNOWN
+from .plan import fetch_depth, plan
 from .state import reset
 
 #: Cycles from the last word of a burst to its answer, as ``axi_memory`` has them by default.
 WRITE_LATENCY = 10
+
+#: No part of a program that does not hang pauses for as many cycles, but for the memory's latency.
+LONGEST_PAUSE = 10_000
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ def predict(config: Config, program: Program | tuple[np.ndarray, int, int], *, r
     watchdog : int
         Cycles without progress after which the chip stops a program.
     forward : bool
-        Leave out cycles in which everything repeats. The result is the same without.
+        Go from event to event where the memory is never late. The result is the same without.
 
     Raises
     ------
@@ -80,10 +85,15 @@ def predict(config: Config, program: Program | tuple[np.ndarray, int, int], *, r
         hold_cycles=Column.sum_latency(config) + 1,
         fetch_depth=fetch_depth(config), weights_depth=config.prefetch_beats, residual_depth=Residual.DEPTH,
         read_latency=read_latency, write_latency=WRITE_LATENCY, stall_seed=stalls.seed, stall_chance=stalls.chance,
-        stall_longest=stalls.longest, watchdog=watchdog, forward=forward)
-    state = reset()
+        stall_longest=stalls.longest, watchdog=watchdog, transfer_arrival=len(made.burst_beats))
     read = time.perf_counter()
-    end = run(state, state.view(np.int64).reshape(len(state), -1), constants[0], table)
+    state, end = reset(), UNKNOWN
+    if forward and stalls.chance == 0 and watchdog > read_latency + LONGEST_PAUSE:
+        arrival = np.zeros(len(made.burst_beats) + len(made.transfer_words), np.int64)
+        end = events.run(state, state.view(np.int64).reshape(len(state), -1), constants[0], table, arrival)
+    if end == UNKNOWN:
+        state = reset()
+        end = machine.run(state, constants[0], table)
     if end == TOKEN_OVERFLOW:
         pair = int(state[0]["tokens"]["overflow"]) - 1
         source, target = Queue(pair // 8), Queue(pair % 8)

@@ -17,6 +17,9 @@ WRITE = 4
 #: Bursts that ``axi_memory`` holds.
 MEMORY_OUTSTANDING = 64
 
+#: Parts that :mod:`.events` evaluates on their own.
+PARTS = 6
+
 
 def _record(names: str, **arrays: int) -> np.dtype:
     """Fields of one whole number each, and fields of several."""
@@ -40,6 +43,7 @@ REGISTERS = {
     "weights": _record("expected current word"),
     # hdl.cim.loader: bit i of `last_units` says that the last word of a step was accepted i + 1 cycles ago
     "loader": _record("units header_beat unit_beat step last_units committed"),
+    # `hold`: the cycle from which a bank may be written
     "banks": _record("step", full=2, held=2, hold=2),
     # hdl.ipu.walk: `line` is the step's in the plan, `piece` counts in the line, `vectors_left` is of all rows
     "walk": _record("state steps_left line fresh kept silent bank planes final piece vectors_left opens"),
@@ -56,8 +60,8 @@ REGISTERS = {
     # hdl.ipu.writer with hdl.ipu.burst: `sent` and `answered` are the first bursts that are not
     "writer": _record("running checking valid split burst waiting unclaimed inner ready lengths sent beat answers "
                       "answered signal"),
-    # sim/rtl/axi_memory.sv; `waited` is the last cycle in which nothing was due although something had been asked for
-    "reads": _record("ar_head ar_tail active channel left valid id last waited ar_late r_late ar_count r_count r_beat"),
+    # sim/rtl/axi_memory.sv
+    "reads": _record("ar_head ar_tail active channel left valid id last ar_late r_late ar_count r_count r_beat"),
     "writes": _record("aw_level b_head b_tail b_valid aw_late w_late b_late aw_count w_count w_beat b_count"),
 }
 
@@ -70,23 +74,46 @@ WIRES = _record(
     "cut hold_word gear_taken row_taken chosen ar ar_beats aw_show awready",
     runs_valid=len(READERS), runs_ready=len(READERS), show=len(READERS), asked=len(READERS), free=2)
 
-#: Earlier states that are remembered.
-REMEMBERED = 3
+RINGS = _record("", ar_channel=MEMORY_OUTSTANDING, ar_beats=MEMORY_OUTSTANDING, ar_time=MEMORY_OUTSTANDING,
+                b_time=MEMORY_OUTSTANDING)
 
-#: What is not remembered: rings of the memory, wires, and for :mod:`.forward` the cycles evaluated and which earlier
-#: states are known.
-OTHERS = {
-    "rings": _record("", ar_channel=MEMORY_OUTSTANDING, ar_beats=MEMORY_OUTSTANDING, ar_time=MEMORY_OUTSTANDING,
-                     b_time=MEMORY_OUTSTANDING),
-    "wires": WIRES,
-    "history": _record("evaluated", known=REMEMBERED),
+#: What :mod:`.events` has instead of registers that count in every cycle. All but numbers of words are cycles.
+EVENTS = {
+    # `done`: evaluated in advance up to here
+    "agenda": _record("", when=PARTS, done=PARTS),
+    # `free`: no word is on its way from here on; `shown`: a reader shows an address from here on
+    "bus": _record("free", shown=len(READERS)),
+    # by channel, of the next word that is taken from the FIFO: its burst and its place in that
+    "words": _record("", burst=len(READERS), beat=len(READERS)),
+    # words that go to the loader, one per cycle from `begin` on; `full`: a bank will be
+    "taking": _record("begin words", full=2),
+    # of the load queue: the counter that counts from `since` on, the last cycle moved to LOAD_BUSY, the first burst
+    # that is not received, and the first transfer that is not claimed
+    "account": _record("counts since busy burst claimed"),
+    # of the array and the store queue: evaluated up to `until`, and the counter that counts from there on
+    "computed": _record("until counts"),
+    "stored": _record("until counts"),
+    # first cycle in which a part is idle for good
+    "idle": _record("front load weights compute store"),
 }
 
-STATE = np.dtype([*REGISTERS.items(), ("counters", np.int64, (len(COUNTERS),)), *OTHERS.items()])
-#: Words of a state that are remembered.
-WORDS = (STATE.itemsize - sum(dtype.itemsize for dtype in OTHERS.values())) // 8
+STATE = np.dtype([*REGISTERS.items(), ("counters", np.int64, (len(COUNTERS),)), ("rings", RINGS), ("wires", WIRES),
+                  *EVENTS.items()])
+
+
+def places(*names: str) -> set[int]:
+    """Places of blocks (``block``) and of fields (``block.field``) among the words of a state."""
+    found: set[int] = set()
+    for name in names:
+        dtype, start = STATE, 0
+        for part in name.split("."):
+            assert dtype.fields is not None
+            dtype, offset = dtype.fields[part][:2]
+            start += offset
+        found |= set(range(start // 8, (start + dtype.itemsize) // 8))
+    return found
 
 
 def reset() -> np.ndarray:
-    """Registers as a reset of the chip leaves them, in state 0, and room for earlier ones."""
-    return np.zeros(1 + REMEMBERED, STATE)
+    """Registers as a reset of the chip leaves them, in state 0, and room for an earlier one."""
+    return np.zeros(2, STATE)

@@ -87,7 +87,6 @@ class Sequencer(wiring.Component):
         self._judge(m, word)
         self._execute(m, word)
         return m
-        return m
 
     def _memory(self, m):
         m.submodules.memory = memory = Memory(shape=32, depth=CODE_WORDS, init=[])

@@ -2,7 +2,7 @@
 
 The value is the largest difference between the shares of maps that the two repair, over all kinds of spares: what a
 macro offers, and more columns and plane rows than it has. Then a defect is put into a column of every macro of the RTL
-(`small`): a March test finds it, the analysis gives the repair registers, and a matrix product is exact again.
+(`small`): the self-test finds it, the analysis gives the repair registers, and a matrix product is exact again.
 """
 
 import argparse
@@ -19,13 +19,11 @@ from compiler.lower import lower
 from hdl.cim.interfaces import bist_words
 from hdl.config import Config, configuration
 from hdl.verilog import Generated
-from mbist.faults import Cell, CellFault
 from mbist.library import LIBRARY
-from mbist.memory import fail_log
+from mbist.microcode import Run
 from mbist.pictures import yield_picture
-from mbist.primitives import parse_primitive
-from mbist.redundancy import Repair, Spares, exact, random_defects, repair_most
-from mbist.repair_map import Address, defect_map, repair_registers, spares
+from mbist.redundancy import Spares, exact, random_defects, repair_most
+from mbist.repair_map import defect_map, is_repaired, repair_registers, spares
 from sim.rtl import generated
 from sim.session import Session, chip
 
@@ -80,15 +78,24 @@ def defective(source: Generated, column: int) -> Generated:
     return Generated(source.name, f"{text}\n{broken}", source.ports)
 
 
-def diagnosed(config: Config, column: int) -> Repair:
-    """The repair of a macro that a March test finds defective there."""
-    addresses = [Address(c, bank, word) for c in range(config.physical_cols) for bank in (0, 1)
-                 for word in range(bist_words(config))]
-    fault = CellFault((parse_primitive("<0/1/->"),), Cell(addresses.index(Address(column, 0, 0)), 0))
-    log = fail_log(LIBRARY["March SS"], len(addresses), config.rows, fault)
-    repair = repair_most(defect_map(config, [addresses[failure.address] for failure in log]), spares(config))
-    assert repair is not None
-    return repair
+def repaired(session: Session) -> dict[str, int]:
+    """The repair registers that the self-test of each macro asks for; it is run again with them.
+
+    Raises ``RuntimeError`` if it fails in columns that are in use then.
+    """
+    config = session.config
+    tests = [(LIBRARY["March SS"], Run(config, hold_full=True, macro=macro)) for macro in range(config.macros)]
+    failing = [[address for address, _ in result.log] for result in session.self_test(tests)]
+    repairs = [repair_most(defect_map(config, addresses), spares(config)) for addresses in failing]
+    if None in repairs:
+        raise RuntimeError("a macro has more defects than its spare columns repair")
+    registers = repair_registers(config, [repair for repair in repairs if repair is not None])
+    again = [[address for address, _ in result.log] for result in session.self_test(tests)]
+    for macro, addresses in enumerate(again):
+        points = [registers[f"REPAIR{macro}_{spare}"] for spare in range(config.spare_cols)]
+        if not is_repaired(config, points, addresses):
+            raise RuntimeError(f"macro {macro} fails in a column that its repair leaves in use")
+    return registers
 
 
 def products(config: Config, simulator: str = "verilator") -> tuple[int, int, int]:
@@ -101,7 +108,7 @@ def products(config: Config, simulator: str = "verilator") -> tuple[int, int, in
     x = rng.integers(-128, 128, program.inputs["x"].shape).astype(np.int8)
     expected = Session(config).run(program, {"x": x}).outputs["y"]
     design = defective(generated(chip, config, name="chip"), COLUMN)
-    registers = repair_registers(config, [diagnosed(config, COLUMN)] * config.macros)
+    registers = repaired(Session(config, simulator, view="generic", design=design))
     wrong = [int(np.count_nonzero(Session(config, simulator, view="generic", design=design, repair=repair)
                                   .run(program, {"x": x}).outputs["y"] != expected)) for repair in ({}, registers)]
     return wrong[0], wrong[1], expected.size

@@ -4,8 +4,8 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from tqdm import tqdm
 from hdl.config import FORMAT_VERSION, Config
 from hdl.csr import ID_VALUE, Cause, register_map
 from hdl.program import Program
+from mbist.microcode import Run
+from mbist.notation import March
 
 from .golden.executor import Execution, execute
 from .rtl.build import Build, build
@@ -24,6 +26,7 @@ from .rtl.image import read_image, write_image
 from .rtl.run import new_directory, run
 from .rtl.stalls import Stalls
 from .rtl.tools import require_simulator
+from .self_test import MarchResult, orders, results
 
 BACKENDS = ("golden", "verilator", "icarus")
 
@@ -191,6 +194,30 @@ class Session:
             return self._run_golden(program, memory)
         return self._run_rtl(program, memory, progress, max_cycles, watchdog)
 
+    def self_test(self, tests: Sequence[tuple[March, Run]]) -> list[MarchResult]:
+        """Runs March tests from reset, one after another, each over the addresses and with the background of its run.
+
+        Raises
+        ------
+        ValueError
+            On the golden model, which has no cells.
+        MicrocodeError
+            If the controller cannot execute a test, or a run is of another configuration.
+        SelfTestStopped
+            If the controller did not complete a test.
+        ChipMismatch
+            If the chip's registers do not name this configuration.
+        """
+        if self.backend == "golden":
+            raise ValueError("the backend of a self-test must be verilator or icarus, not 'golden'")
+        job = {"runs": orders(self.config, tests)}
+        made = self.prepare()
+        assert made is not None
+        directory = new_directory(made.name)
+        answer = self._simulate(made, "sim.rtl.self_test_tb", job, directory)
+        self._clean(directory)
+        return results(tests, answer["runs"])
+
     def _run_golden(self, program: Program, memory: np.ndarray) -> Result:
         begin = time.perf_counter()
         execution = execute(self.config, memory, program.entry, program.count)
@@ -205,43 +232,48 @@ class Session:
                  watchdog: int) -> Result:
         made = self.prepare(program.memory_bytes)
         assert made is not None
-        self.directory = directory = new_directory(made.name)
+        directory = new_directory(made.name)
         bus = self.config.bus_bytes
         write_image(directory / "image.hex", memory, bus)
         low, high = program.writable[0] // bus, max(program.writable[0], program.writable[1] - 1) // bus
         # Windows are checked by whole bus words.
         window = (low * bus, (high + 1) * bus) if program.writable[1] > program.writable[0] else (0, 0)
-        expected = {"id": ID_VALUE, "format_version": FORMAT_VERSION, "config_hash": self.config.hash}
-        (directory / "job.json").write_text(json.dumps({
-            "expected": expected, "entry": program.entry, "count": program.count, "watchdog": watchdog,
-            "max_cycles": max_cycles, "repair": self.repair,
-            "windows": [[0, program.memory_bytes, ["read"]], [*window, ["read", "write"]]],
-        }))
+        job = {"entry": program.entry, "count": program.count, "watchdog": watchdog, "max_cycles": max_cycles,
+               "repair": self.repair, "windows": [[0, program.memory_bytes, ["read"]], [*window, ["read", "write"]]]}
         plusargs = [f"+image={directory / 'image.hex'}", f"+dump={directory / 'dump.hex'}", f"+first={low}",
                     f"+last={high}", *self.stalls.plusargs]
         show = _bar(directory / "progress", lambda: execute(self.config, memory, program.entry, program.count))
-        if progress:
-            with show:
-                run(made, "sim.rtl.session_tb", plusargs=plusargs, directory=directory, waves=self.waves)
-        else:
-            run(made, "sim.rtl.session_tb", plusargs=plusargs, directory=directory, waves=self.waves)
-        answer = json.loads((directory / "result.json").read_text())
-        _check(answer, expected, max_cycles)
+        with show if progress else nullcontext():
+            answer = self._simulate(made, "sim.rtl.session_tb", job, directory, plusargs)
+        _check(answer, max_cycles)
         if program.writable[1] > program.writable[0]:
             written = read_image(directory / "dump.hex", bus, program.memory_bytes, first=low)
             memory[program.writable[0]:program.writable[1]] = written[program.writable[0]:program.writable[1]]
-        if not self.waves:
-            shutil.rmtree(directory)
+        self._clean(directory)
         return Result(program.results(memory), answer["counters"]["CYCLES"], answer["counters"],
                       bool(answer["status"]["overflow"]), answer["seconds"])
 
+    def _simulate(self, made: Build, module: str, job: dict, directory: Path, plusargs: Sequence[str] = ()) -> dict:
+        """Runs the cocotb module on a job in :attr:`directory`, and returns its result if the chip is the right one."""
+        self.directory = directory
+        expected = {"id": ID_VALUE, "format_version": FORMAT_VERSION, "config_hash": self.config.hash}
+        (directory / "job.json").write_text(json.dumps(job | {"expected": expected}))
+        run(made, module, plusargs=plusargs, directory=directory, waves=self.waves)
+        answer = json.loads((directory / "result.json").read_text())
+        for name, value in expected.items():
+            if answer[name] != value:
+                raise ChipMismatch(f"the simulated chip's register {name.upper()} must be {value:#x}, not "
+                                   f"{answer[name]:#x}; build it from the same configuration and sources")
+        return answer
 
-def _check(answer: dict, expected: dict, max_cycles: int | None):
+    def _clean(self, directory: Path):
+        """After a run that went well only its waves are of interest."""
+        if not self.waves:
+            shutil.rmtree(directory)
+
+
+def _check(answer: dict, max_cycles: int | None):
     """Raises what a run that did not complete deserves."""
-    for name, value in expected.items():
-        if answer[name] != value:
-            raise ChipMismatch(f"the simulated chip's register {name.upper()} must be {value:#x}, not "
-                               f"{answer[name]:#x}; build it from the same configuration and sources")
     if not answer["ended"]:
         raise ProgramTimeout(f"the program has not ended after max_cycles = {max_cycles} cycles")
     if answer["status"]["error"]:

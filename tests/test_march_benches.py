@@ -5,6 +5,7 @@ import json
 import pytest
 
 from bench import mbist, repair
+from hdl.cim.interfaces import bist_words
 from hdl.config import CONFIGS
 from mbist.families import families
 from mbist.library import LIBRARY
@@ -24,19 +25,23 @@ def last_line(capsys) -> dict:
 
 
 def test_static_goals(few, capsys):
-    mbist.main([])
+    mbist.main(["--config", "small"])
     last = last_line(capsys)
     assert last["value"] == 84
     assert last["detail"]["static"] == mbist.GOALS
     assert all(goal["met"] for goal in last["detail"]["goals"].values())
     assert last["detail"]["verdicts_per_minute"] > 1_000_000
+    assert set(last["detail"]["engine"]["cycles"]) == set(mbist.GOALS)
+    assert 1 < last["detail"]["engine"]["largest_ratio"] <= mbist.ENGINE_GOAL
 
 
 def test_users_tests_and_files(few, capsys, tmp_path):
     (tmp_path / "mine.txt").write_text("mine: {c(w0); c(r0)} # me\n")
-    mbist.main(["--tests", str(tmp_path / "mine.txt"), "--csv", str(tmp_path / "table.csv"),
-                "--picture", str(tmp_path / "table.png")])
-    assert last_line(capsys)["detail"]["static"]["mine"] < 56
+    mbist.main(["--config", "tiny", "--sim", "icarus", "--tests", str(tmp_path / "mine.txt"),
+                "--csv", str(tmp_path / "table.csv"), "--picture", str(tmp_path / "table.png")])
+    last = last_line(capsys)["detail"]
+    assert last["static"]["mine"] < 56
+    assert last["engine"]["cycles"]["mine"] == 2 * 2 * 5 * bist_words(CONFIGS["tiny"]) + 6
     assert "mine,2,static 1,3,12" in (tmp_path / "table.csv").read_text()
     assert (tmp_path / "table.png").stat().st_size > 1000
 
@@ -51,6 +56,12 @@ def test_users_tests_that_cannot_be_read(few, capsys, tmp_path, text, message):
     with pytest.raises(SystemExit):
         mbist.main(["--tests", str(tmp_path / "mine.txt")])
     assert message in capsys.readouterr().err
+
+
+def test_no_such_configuration(capsys):
+    with pytest.raises(SystemExit):
+        mbist.main(["--config", "huge"])
+    assert "argument --config: configuration must be one of tiny, small" in capsys.readouterr().err
 
 
 def test_repair_is_reported(monkeypatch, capsys, tmp_path):

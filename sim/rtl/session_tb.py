@@ -9,16 +9,12 @@ import time
 from pathlib import Path
 
 import cocotb
-from cocotb.clock import Clock
-from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
+from cocotb.triggers import First, RisingEdge, Timer
 
 from hdl.csr import COUNTERS
 
 from .csr_bus import CsrBus
-from .run import test_config
-
-#: Simulated time of a cycle.
-CYCLE_PS = 1000
+from .start import CYCLE_PS, start
 
 #: Wall time between two lines of ``progress``, about.
 _PROGRESS_SECONDS = 0.3
@@ -46,17 +42,8 @@ async def _wait(dut, max_cycles: int | None) -> bool:
 @cocotb.test()
 async def program(dut):
     job = json.loads(Path("job.json").read_text())
-    csr = CsrBus(dut, test_config())
-    dut.load.value = dut.dump.value = 0
-    dut.rst.value = 1
-    Clock(dut.clk, CYCLE_PS, unit="ps", impl="gpi").start()
-    await ClockCycles(dut.clk, 4)
-    await FallingEdge(dut.clk)
-    dut.rst.value = 0
-
-    result = {name.lower(): await csr.read(name) for name in ("ID", "FORMAT_VERSION")}
-    result["config_hash"] = await csr.read64("CONFIG_HASH")
-    if all(result[name] == value for name, value in job["expected"].items()):
+    csr, result, is_right = await start(dut, job["expected"])
+    if is_right:
         result |= await _run(dut, csr, job)
     Path("result.json").write_text(json.dumps(result))
 

@@ -8,8 +8,13 @@ from hdl.csr import Cause
 from hdl.isa import Instruction, Opcode, OutputFormat, Queue
 from hdl.layouts import Step, pack_step
 from hdl.program import Program, ProgramError, Tensor
+from mbist.library import LIBRARY
+from mbist.microcode import MicrocodeError, Run
+from mbist.notation import Element, March, Operation, Order
+from mbist.notation import Step as MarchStep
 from sim.rtl import SIMULATORS
 from sim.rtl.stalls import Stalls
+from sim.self_test import SelfTestStopped
 from sim.session import ChipMismatch, ProgramStopped, ProgramTimeout, Session
 
 from .rtl.toy_chip import toy_chip
@@ -90,6 +95,30 @@ def test_no_such_repair(repair, sentence):
         Session(CONFIGS["tiny"], repair=repair)
     assert str(raised.value) == sentence
 
+
+@pytest.mark.parametrize("simulator", SIMULATORS)
+def test_self_tests_pass(simulator):
+    config = CONFIGS["tiny"]
+    session = Session(config, simulator)
+    tests = [(LIBRARY["March C-"], Run(config, rows=0, hold_full=True)),
+             (LIBRARY["MATS+"], Run(config, last=1, banks=(1,)))]
+    results = session.self_test(tests)
+    assert [(r.passed, r.fails, r.log) for r in results] == [(True, 0, ())] * 2
+    assert [r.cycles for r in results] == [run.cycles(march) for march, run in tests]
+    assert not session.directory.exists()
+
+
+def test_self_tests_that_cannot_be_done():
+    config = CONFIGS["tiny"]
+    march, run = LIBRARY["MATS+"], Run(config)
+    with pytest.raises(ValueError, match=r"^the backend of a self-test must be verilator or icarus, not 'golden'$"):
+        Session(config).self_test([(march, run)])
+    with pytest.raises(MicrocodeError, match=r"^the run of MATS\+ must be of small, not of tiny$"):
+        Session(CONFIG, "icarus").self_test([(march, run)])
+    reads = March("reads", (Element(Order.UP, (MarchStep((Operation(read=True, value=0),)),)),))
+    with pytest.raises(SelfTestStopped,
+                       match=r"^reads was not completed: cause READ_BEFORE_WRITE at microcode word 0$"):
+        Session(config, "icarus").self_test([(reads, run)])
 
 
 def store_program() -> Program:

@@ -6,7 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..config import clog2
-from .formats import MARKER, Entry, lane_errors_layout, largest_power, ones, report_layout
+from .formats import MARKER, Entry, lane_errors_layout, largest_power, ones, report_layout, training_layout
 from .lane_aligner import LaneAligner
 from .parameters import UNIT_BITS, LinkParameters
 from .prbs import STATE_BITS, prbs_next, seed
@@ -202,11 +202,11 @@ class LineReceiver(wiring.Component):
 
     def _report(self, m):
         """Once per round of training: the partner's state, and the lanes that are received."""
-        report = Signal(report_layout())
-        m.d.comb += report.mask.eq(self.mask)
+        report, info = Signal(report_layout()), Signal(training_layout())
         for a, used in zip(self.aligners, self.used):
             with m.If(used):
-                m.d.comb += [report.state.eq(a.info.state), report.partner_mask.eq(a.info.mask)]
+                m.d.comb += info.eq(a.info)
+        m.d.comb += [report.state.eq(info.state), report.partner_mask.eq(info.mask), report.mask.eq(self.mask)]
         with m.If(self.reading & ~self.running & (self.position == self.parameters.round_words - 1)):
             m.d.sync += [
                 self.entry_valid.eq(1), self.entry.kind.eq(Entry.TRAINING), self.entry.payload.eq(report),
@@ -218,7 +218,8 @@ class LineReceiver(wiring.Component):
         timer = Signal(range(PATTERN_REPORT_CYCLES))
         lane = Signal(range(p.lanes))
         errors = Signal(lane_errors_layout())
-        m.d.comb += [errors.test.eq(1), errors.lane.eq(lane)]
+        wrong, locked = Signal.like(errors.errors), Signal()
+        m.d.comb += [errors.test.eq(1), errors.lane.eq(lane), errors.locked.eq(locked), errors.errors.eq(wrong)]
         with m.If(self.test):
             m.d.sync += timer.eq(timer + 1)
             with m.If(timer == PATTERN_REPORT_CYCLES - 1):
@@ -231,7 +232,7 @@ class LineReceiver(wiring.Component):
             total = (count + a.pattern_errors)[:17]
             told = self.test & (timer == PATTERN_REPORT_CYCLES - 1) & (lane == n)
             with m.If(lane == n):
-                m.d.comb += [errors.errors.eq(count), errors.locked.eq(a.pattern_locked)]
+                m.d.comb += [wrong.eq(count), locked.eq(a.pattern_locked)]
             m.d.sync += count.eq(Mux(told | ~self.test, a.pattern_errors, Mux(total[16], 0xFFFF, total)))
 
 

@@ -92,12 +92,13 @@ class Training(wiring.Component):
         attempt = Signal(range(p.training_timeout + 1))  # cycles of this attempt to train
         away = Signal(32)  # cycles since the link was up
         overdue, down = Signal(), Signal(Cause)
-        differs = Signal()
+        differs, complaint = Signal(), Signal(Cause)
         flags = self.partner_hello.flags
         m.d.sync += [attempt.eq(attempt + 1), away.eq(away + 1)]
         m.d.comb += [
             overdue.eq(attempt == p.training_timeout),
             self.hello.version.eq(VERSION),
+            self.hello.cause.eq(complaint),
             self.hello.flags.eq(Mux(fresh, HelloFlags.FRESH, 0) | Mux(seen, HelloFlags.SEEN, 0)),
             differs.eq((self.partner_hash != self.config_hash) | (self.partner_hello.version != VERSION)),
         ]
@@ -190,7 +191,7 @@ class Training(wiring.Component):
                 leave()
             with m.State("REFUSE"):
                 m.d.comb += [self.state.eq(LinkState.HELLO), self.run.eq(1), self.wanted.eq(1),
-                             self.hello.cause.eq(Cause.CONFIGURATION)]
+                             complaint.eq(Cause.CONFIGURATION)]
                 m.d.sync += refusals.eq(refusals - self.flit_sent)
                 with m.If(refusals == 0):
                     m.d.comb += down.eq(Cause.CONFIGURATION)

@@ -91,7 +91,7 @@ class Replay(wiring.Component):
         m.d.comb += said.eq(self.acknowledge.sequence + 1 - base)
         with m.If(self.acknowledged & (said <= outstanding)):
             m.d.comb += progress.eq(said)
-        wanted = self._wanted(m, outstanding, progress)
+        wanted = self._wanted(m, outstanding, progress, go_back)
         m.d.comb += [go_back.eq(pending & self.advance & self.last), self.replayed.eq(go_back & (outstanding != 0))]
         with m.If(wanted):
             m.d.sync += pending.eq(1)
@@ -115,7 +115,7 @@ class Replay(wiring.Component):
         self._memory(m, progress)
         return m
 
-    def _wanted(self, m, outstanding, progress):
+    def _wanted(self, m, outstanding, progress, go_back):
         """Reasons to go back."""
         p = self.parameters
         timer = Signal(range(p.ack_timeout + 1))
@@ -129,7 +129,7 @@ class Replay(wiring.Component):
         with m.Elif(self.replayed & ~self.stuck):
             m.d.sync += fruitless.eq(fruitless + 1)
         m.d.comb += [self.timed_out.eq(timer == p.ack_timeout), self.stuck.eq(fruitless == p.retrain_replays)]
-        nak = self.acknowledged & self.refused & (self.acknowledge.epoch == self.epoch)
+        nak = self.acknowledged & self.refused & (self.acknowledge.epoch == self.epoch) & ~go_back
         return nak | self.timed_out | self.rewind
 
     def _memory(self, m, progress):

@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .crc import CRC_BITS, INITIAL, crc_next
 from .formats import (
     CREDIT_BITS,
+    EPOCH_BITS,
     MARKER,
     SEQUENCE_BITS,
     FlitType,
@@ -157,7 +158,7 @@ class Transmitter(wiring.Component):
             m.d.comb += [inner.valid.eq(outer.valid), inner.payload.eq(outer.payload), outer.ready.eq(inner.ready)]
 
         chosen = Signal(data.StructLayout({
-            "valid": 1, "skip": 1, "first": 1, "last": 1, "again": 1, "type": 2, "sequence": SEQUENCE_BITS,
+            "valid": 1, "skip": 1, "first": 1, "last": 1, "again": 1, "type": 2, "sequence": SEQUENCE_BITS, "epoch": EPOCH_BITS,
             "channel": 2, "beats": 5, "word": p.word_bits}))
         with m.If(self.advance):
             m.d.sync += [
@@ -165,7 +166,8 @@ class Transmitter(wiring.Component):
                 chosen.again.eq(mode.again),
                 chosen.type.eq(Mux(mode.hello, FlitType.HELLO,
                                    Mux(mode.again | packer.carries, FlitType.DATA, FlitType.NULL))),
-                chosen.sequence.eq(replay.sequence), chosen.channel.eq(packer.channel),
+                chosen.sequence.eq(replay.sequence), chosen.epoch.eq(replay.epoch),
+                chosen.channel.eq(packer.channel),
                 chosen.beats.eq(Mux(mode.new, packer.beats, 0)),
                 chosen.word.eq(Mux(mode.hello, self._hello_word(m, slot), packer.word)),
             ]
@@ -204,7 +206,7 @@ class Transmitter(wiring.Component):
             self.advance.eq(self.o_line.ready | ~self.o_line.valid),
             step.eq(self.advance & chosen.valid & ~chosen.skip),
             word.eq(Mux(chosen.again, replay.kept_word, chosen.word)),
-            header.type.eq(chosen.type), header.sequence.eq(chosen.sequence), header.epoch.eq(replay.epoch),
+            header.type.eq(chosen.type), header.sequence.eq(chosen.sequence), header.epoch.eq(chosen.epoch),
             header.channel.eq(Mux(chosen.again, replay.kept_record.channel, chosen.channel)),
             header.beats.eq(Mux(chosen.again, replay.kept_record.beats, chosen.beats)),
             state.eq(Mux(chosen.first, INITIAL, crc)),

@@ -8,13 +8,37 @@ from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Timer
 
-from hdl.link.link import LinkControl, LinkCounters, LinkInject, LinkState, LinkStatus, masks_layout
-from hdl.link.parameters import LinkParameters
+from hdl.config import Config
+from hdl.link.link import (
+    Link,
+    LinkControl,
+    LinkCounters,
+    LinkInject,
+    LinkState,
+    LinkStatus,
+    masks_layout,
+)
+from hdl.link.parameters import LinkParameters, link_parameters
+from hdl.verilog import Generated
+from sim.rtl.link_pair import link_pair
 
 #: Simulated time of a cycle of an end whose clock has no offset.
 CYCLE_PS = 10_000
 
 HASH = 0x0123_4567_89AB_CDEF
+
+
+def bench_parameters(config: Config) -> LinkParameters:
+    """The link of a configuration with time-outs that a simulation reaches."""
+    return link_parameters(config, lane_timeout=1024, training_timeout=8192, ack_timeout=512)
+
+
+def bench_link(config: Config) -> Link:
+    return Link(bench_parameters(config))
+
+
+def bench_pair(link: Generated, config: Config) -> Generated:
+    return link_pair(link, bench_parameters(config))
 
 
 class End:
@@ -120,12 +144,13 @@ class Pair:
     async def start(self, *, ppm: int = 0, hashes: tuple[int, int] = (HASH, HASH), enable: bool = True):
         """Clocks, the second ``ppm`` slower; resets; everything else at rest."""
         for end, value in zip(self.ends, hashes):
-            for name in ("control", "inject_once", "inject_always", "clear", "goal"):
+            for name in ("control", "inject_once", "inject_always", "goal"):
                 end.drive(name, 0)
             end.drive("config_hash", value)
             end.drive("offer_rate", 255)
             end.drive("take_rate", 255)
             end.drive("rst", 1)
+            end.drive("clear", 1)
         self.cable.set(load=0, delay=0, skew=0, invert=0, dead=0, interval=0, burst=0)
         for way, salt in (("ab", 1), ("ba", 2)):
             self.cable.set(way, seed=(cocotb.RANDOM_SEED * 2 + salt) * 0x9E37_79B9_7F4A_7C15 % (1 << 64))
@@ -138,6 +163,7 @@ class Pair:
         self.cable.set(load=0)
         for end in self.ends:
             end.drive("rst", 0)
+            end.drive("clear", 0)
             end.control(enable=int(enable), down_after=0)
         await self.a.cycles(2)
 
@@ -152,6 +178,18 @@ class Pair:
 
     async def up(self, cycles: int = 20_000):
         await self.until(lambda: all(end.state == LinkState.UP for end in self.ends), cycles, "up")
+
+    async def restart(self):
+        """A new session at both ends, and traffic from its beginning."""
+        for end in self.ends:
+            end.control(enable=0)
+            end.drive("clear", 1)
+            end.goal(0)
+        await self.a.cycles(8)
+        for end in self.ends:
+            end.drive("clear", 0)
+            end.control(enable=1)
+        await self.a.cycles(2)
 
     def arrived(self) -> bool:
         """Whether all that was asked for has come."""

@@ -6,7 +6,7 @@ bits (Koopman, "32-Bit Cyclic Redundancy Codes for Internet Applications", 2002)
 
 from functools import cache
 
-from amaranth.hdl import Cat, Value
+from amaranth.hdl import Cat, Mux, Value
 
 CRC_BITS = 32
 INITIAL = 0xFFFF_FFFF
@@ -28,7 +28,12 @@ def _matrix(width: int) -> list[int]:
 def crc_next(state: Value, data: Value) -> Value:
     """The state after ``data``, bit 0 first; combinational. The CRC is the inverted state."""
     both = Cat(state, data)
-    return Cat((both & row).xor() for row in _matrix(len(data)))
+    rows = _matrix(len(data))
+    columns = [sum((row >> j & 1) << i for i, row in enumerate(rows)) for j in range(len(both))]
+    terms = [Mux(bit, column, 0) for bit, column in zip(both, columns)]
+    while len(terms) > 1:
+        terms = [a ^ b for a, b in zip(terms[::2], terms[1::2])] + terms[len(terms) & ~1:]
+    return terms[0][:CRC_BITS]
 
 
 def crc32c(value: int, width: int) -> int:

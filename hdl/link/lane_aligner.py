@@ -27,7 +27,8 @@ class LaneAligner(wiring.Component):
     i_lane : In(lane_bits)
     forget : In(1)
         The lane is no longer locked.
-    search : In(1)
+    search, test : In(1)
+        Training blocks are looked for; a test pattern is.
     word : Out(lane_bits)
     position : Out
         Lane word within the round of training blocks; goes on counting when the last round has ended.
@@ -45,7 +46,7 @@ class LaneAligner(wiring.Component):
         p = parameters
         super().__init__({
             "i_lane": In(p.lane_bits),
-            "forget": In(1), "search": In(1),
+            "forget": In(1), "search": In(1), "test": In(1),
             "word": Out(p.lane_bits),
             "position": Out(clog2(p.round_words)),
             "begin": Out(1),
@@ -68,11 +69,12 @@ class LaneAligner(wiring.Component):
         m.d.comb += self.word.eq(history[-p.lane_bits:])
 
         marker, info, crc = history[:UNIT_BITS], history[UNIT_BITS:-32], history[-32:]
-        good, upside_down = Signal(), Signal()
+        marked, good, upside_down = Signal(), Signal(), Signal()
         seen = Signal(training_layout())
         m.d.comb += [
-            seen.eq(info),
-            good.eq(self.search & (marker == MARKER) & (crc == training_crc(info)) & (seen.version == VERSION)),
+            marked.eq(self.search & (marker == MARKER)),
+            seen.eq(Mux(marked, info, 0)),  # so that the CRC below rests while there are no blocks
+            good.eq(marked & (crc == training_crc(seen.as_value())) & (seen.version == VERSION)),
             upside_down.eq(self.search & ~self.locked & (marker == MARKER ^ (1 << UNIT_BITS) - 1)),
         ]
         silence = Signal(range(LOST_BLOCKS * p.block_words))
@@ -106,11 +108,14 @@ class LaneAligner(wiring.Component):
         errors = Signal(range(width + 1))
         streak = Signal(range(PATTERN_WORDS))
         m.d.comb += [
-            errors.eq(ones(foreseen ^ self.word)),
+            errors.eq(ones(Mux(self.test, foreseen ^ self.word, 0))),
             self.pattern_errors.eq(Mux(self.pattern_locked, errors, 0)),
         ]
-        m.d.sync += last.eq(Mux(self.pattern_locked, after, Cat(last, self.word)[width:]))
-        with m.If(self.pattern_locked):
+        with m.If(self.test):
+            m.d.sync += last.eq(Mux(self.pattern_locked, after, Cat(last, self.word)[width:]))
+        with m.If(~self.test):
+            m.d.sync += [self.pattern_locked.eq(0), streak.eq(0)]
+        with m.Elif(self.pattern_locked):
             with m.If(errors > width // 4):
                 m.d.sync += streak.eq(streak - 1)
                 with m.If(streak == 0):

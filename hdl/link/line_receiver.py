@@ -56,7 +56,7 @@ class LineReceiver(wiring.Component):
         self.aligners = [LaneAligner(p) for _ in range(p.lanes)]
         for lane, aligner in enumerate(self.aligners):
             m.submodules[f"aligner_{lane}"] = aligner
-            m.d.comb += aligner.i_lane.eq(self.i_lanes[lane])
+            m.d.comb += [aligner.i_lane.eq(self.i_lanes[lane]), aligner.test.eq(self.test)]
         # Of the lanes here: which are used, and which part of a word each carries.
         self.used = Signal(p.lanes)
         self.rank = [Signal(range(p.lanes), name=f"rank_{lane}") for lane in range(p.lanes)]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from ..config import ConfigError, clog2, is_power_of_two
+from ..config import Config, ConfigError, clog2, is_power_of_two
 
 #: Bits of the unit that flits are counted in; trailer and configuration hash are one unit each.
 UNIT_BITS = 64
@@ -123,3 +123,14 @@ class LinkParameters:
     def skew_words(self) -> int:
         """Depth of the deskew buffers in lane words; lanes may differ by two words less."""
         return min(16, self.round_words // 2)
+
+
+def link_parameters(config: Config, **changes: int) -> LinkParameters:
+    """The link of a chip: its lanes together as wide as its bus, so that a payload beat is a bus word.
+
+    Raises
+    ------
+    ConfigError
+        If ``link_lanes`` is no power of two or does not fit the bus.
+    """
+    return LinkParameters(**({"lanes": config.link_lanes, "lane_bits": config.bus_bits // config.link_lanes} | changes))

@@ -59,6 +59,7 @@ async def test_payload_arrives(dut):
     for end in pair.ends:
         assert end.counters["flits_bad"] == end.counters["replays"] == end.counters["retrains"] == 0
         await pair.until(lambda end=end: end.status.undelivered == 0, 500, "acknowledged")
+        coverage.sample(cause=Cause(end.status.cause))
 
 
 @cocotb.test()
@@ -197,13 +198,17 @@ async def test_injected_errors_are_replayed(dut):
     await pair.up()
     for side, name, strikes in (("transmit", "corrupt", pair.b), ("transmit", "sequence", None),
                                 ("receive", "corrupt", pair.a), ("receive", "lose", None)):
-        before = [end.counters["flits_bad"] for end in pair.ends]
+        before = [end.counters for end in pair.ends]
         for end in pair.ends:
-            end.goal(*(count + 60 for count in end.per_channel("sent")))
+            end.goal(*(count + 100 for count in end.per_channel("sent")))
+        await pair.a.cycles(4 * pair.parameters.flit_words)
         await pair.a.inject(side, name)
         await pair.deliver(20_000)
-        bad = {end.name: end.counters["flits_bad"] - then for end, then in zip(pair.ends, before)}
-        assert bad == {end.name: int(end is strikes) for end in pair.ends}, (side, name)
+        for end, then in zip(pair.ends, before):
+            assert end.counters["flits_bad"] - then["flits_bad"] == (end is strikes), (side, name)
+            # One error is one replay, at the end whose flit it hit, by a NAK and not by a time-out.
+            assert end.counters["replays"] - then["replays"] == ((end is pair.a) == (side == "transmit")), (side, name)
+            assert end.counters["timeouts"] == then["timeouts"]
         await pair.a.inject(side, name, always=True)
         for end in pair.ends:
             end.goal(*(count + 60 for count in end.per_channel("sent")))
@@ -220,6 +225,7 @@ async def test_lost_acknowledgements_and_credits(dut):
     p = pair.parameters
     await pair.start()
     await pair.up()
+    await pair.a.cycles(16 * p.flit_words)  # credits have come
     await pair.a.inject("receive", "deaf", always=True)
     pair.a.goal(*[4 * p.receive_beats] * p.channels)
     await pair.until(lambda: pair.a.counters["timeouts"] >= 2, 5000, "time-outs")
@@ -237,7 +243,7 @@ async def test_lost_acknowledgements_and_credits(dut):
 
 @cocotb.test()
 @cocotb.parametrize(case=[("type", Cause.WRONG_TYPE), ("length", Cause.WRONG_LENGTH),
-                          ("channel", Cause.UNKNOWN_CHANNEL)])
+                          ("channel", Cause.UNKNOWN_CHANNEL), ("credit", Cause.NO_CREDIT)])
 async def test_flits_that_break_a_rule_are_refused(dut, case):
     """Their CRC is right: the receiver counts and says why, the transmitter goes down for that cause."""
     name, cause = case
@@ -245,11 +251,15 @@ async def test_flits_that_break_a_rule_are_refused(dut, case):
     await pair.start()
     await pair.up()
     await traffic(pair, 20)
+    if name == "credit":
+        pair.b.drive("take_rate", 0)
     await pair.a.inject("transmit", name)
-    pair.a.goal(*(count + 20 for count in pair.a.per_channel("sent")))
+    pair.a.goal(*(count + 2 * pair.parameters.receive_beats for count in pair.a.per_channel("sent")))
     await down(pair, pair.a, cause, 5000)
     assert pair.b.counters["refused"] == 1
     assert Cause(pair.b.status.refused) == cause
+    pair.b.drive("take_rate", 255)
+    await pair.a.cycles(2 * pair.parameters.receive_beats)
     sent, come = sum(pair.a.per_channel("sent")), sum(pair.b.per_channel("received"))
     assert sent - pair.a.status.undelivered <= come <= sent
     pair.check()

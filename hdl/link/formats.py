@@ -11,7 +11,8 @@ from .parameters import UNIT_BITS
 #: Version of the protocol in HELLO flits and training blocks.
 VERSION = 1
 
-#: First half of a training block, and every unit of a skip word. Its aperiodic and periodic autocorrelation stay within +-9 of 64.
+#: First half of a training block, and every unit of a skip word. Its autocorrelation, aperiodic and periodic, stays
+#: within +-9 of 64.
 MARKER = 0xFB49_8258_E168_ECD5
 
 SEQUENCE_BITS = 8
@@ -111,8 +112,8 @@ class Entry(enum.IntEnum):
 
 
 def lane_errors_layout() -> data.StructLayout:
-    """Errors of lanes, numbered as the receiver's. ``test``: wrong bits of a lane's test pattern since it last told, and
-    whether it follows the pattern. Else: a mask of the lanes whose part of a skip word was wrong."""
+    """Errors of lanes, numbered as the receiver's. ``test``: wrong bits of a lane's test pattern since it last told,
+    and whether it follows the pattern. Else: a mask of the lanes whose part of a skip word was wrong."""
     return data.StructLayout({"test": 1, "lane": 4, "locked": 1, "errors": 16})
 
 

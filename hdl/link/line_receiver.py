@@ -87,9 +87,10 @@ class LineReceiver(wiring.Component):
             late.eq((Cat(a.position == p.skew_words - 1 for a in self.aligners) & self.used).any()),
         ]
         aligned = Signal()
+        m.d.sync += self.hunting.eq(0)
         with m.FSM(name="select"):
             with m.State("HUNT"):
-                m.d.comb += self.hunting.eq(self.hunt)
+                m.d.sync += self.hunting.eq(self.hunt)
                 m.d.sync += timer.eq(Mux(locked.any(), timer + 1, 0))
                 with m.If(self.hunt):
                     m.d.sync += timer.eq(0)

@@ -39,6 +39,7 @@ class TransmitFault(data.Struct):
     length: 1
     channel: 1
     sequence: 1
+    credit: 1  #: a beat is sent that the receiver has not allowed
 
 
 class Transmitter(wiring.Component):
@@ -158,8 +159,8 @@ class Transmitter(wiring.Component):
             m.d.comb += [inner.valid.eq(outer.valid), inner.payload.eq(outer.payload), outer.ready.eq(inner.ready)]
 
         chosen = Signal(data.StructLayout({
-            "valid": 1, "skip": 1, "first": 1, "last": 1, "again": 1, "type": 2, "sequence": SEQUENCE_BITS, "epoch": EPOCH_BITS,
-            "channel": 2, "beats": 5, "word": p.word_bits}))
+            "valid": 1, "skip": 1, "first": 1, "last": 1, "again": 1, "type": 2, "sequence": SEQUENCE_BITS,
+            "epoch": EPOCH_BITS, "channel": 2, "beats": 5, "word": p.word_bits}))
         with m.If(self.advance):
             m.d.sync += [
                 chosen.valid.eq(self.running), chosen.skip.eq(skip), chosen.first.eq(first), chosen.last.eq(last),
@@ -190,7 +191,9 @@ class Transmitter(wiring.Component):
         """Beats are taken while the receiver's cumulative allowance is above what was taken."""
         for v in range(self.parameters.channels):
             taken, allowed = (Signal(CREDIT_BITS, name=f"{n}_{v}") for n in ("taken", "allowed"))
-            m.d.comb += self.packer.credit[v].eq(taken != allowed)
+            m.d.comb += self.packer.credit[v].eq((taken != allowed) | self.inject.credit)
+            with m.If(self.packer.begins[v] & (taken == allowed)):
+                m.d.comb += self.injected.credit.eq(1)
             m.d.sync += taken.eq(taken + self.packer.begins[v])
             with m.If(self.credited & (self.credit_channel == v)):
                 m.d.sync += allowed.eq(self.credit)

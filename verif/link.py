@@ -30,7 +30,7 @@ HASH = 0x0123_4567_89AB_CDEF
 
 def bench_parameters(config: Config) -> LinkParameters:
     """The link of a configuration with time-outs that a simulation reaches."""
-    return link_parameters(config, lane_timeout=1024, training_timeout=8192, ack_timeout=512)
+    return link_parameters(config, lane_timeout=640, training_timeout=8192, ack_timeout=256)
 
 
 def bench_link(config: Config) -> Link:

@@ -304,7 +304,7 @@ async def test_a_long_cut_ends_the_session(dut):
     await pair.start()
     await pair.up()
     for end in pair.ends:
-        end.control(down_after=4000)
+        end.control(down_after=2500)
         end.goal(*[1 << 30] * pair.parameters.channels)
     await pair.a.cycles(200 + pair.random.randrange(100))
     pair.cable.cut()

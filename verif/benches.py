@@ -20,15 +20,18 @@ from hdl.ipu.compute import Compute
 from hdl.ipu.decode import Decode
 from hdl.ipu.registers import Registers
 from hdl.ipu.requantise import Requantise
+from hdl.verilog import Generated
 from sim.rtl import SIMULATORS, Build, Results, build, run
 from sim.rtl.design import generated
 from sim.rtl.harness import AXI_MEMORY, harness
+from sim.rtl.link_pair import SOURCES as LINK_SOURCES
 from sim.rtl.run import DEFAULT_SEED
 
 from .dma import Dma
-from .geometries import BARE, ODD, TWO_LINES, WIDE
+from .geometries import BARE, CABLE, ODD, TWO_LINES, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
+from .link import bench_link, bench_pair
 from .load import Loading
 from .self_test import SelfTest
 from .store import StoreBlock
@@ -53,6 +56,10 @@ class Bench:
         Of the leaves.
     memory_bytes : int
         If not 0: the component is a chip, and the top is ``sim_top``, the chip with a memory of that size.
+    wrap : function from Generated and Config to Generated
+        If given: what the component's Verilog is put into; the result is the top.
+    sources : tuple of Path
+        Verilog files that the wrapping instantiates.
     plusargs : tuple of str
         Of the simulator.
     environment : dict
@@ -70,6 +77,8 @@ class Bench:
     verilator_configs: tuple[str | Config, ...] = ()
     view: str = "generic"
     memory_bytes: int = 0
+    wrap: Callable[[Generated, Config], Generated] | None = None
+    sources: tuple[Path, ...] = ()
     plusargs: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     signals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -82,6 +91,9 @@ class Bench:
 
     def build(self, config: Config, simulator: str, *, waves: bool = False) -> Build:
         """Builds if need be. Raises what :func:`sim.rtl.build` raises."""
+        if self.wrap is not None:
+            top = self.wrap(generated(self.component, config, name=self.name, view=self.view), config)
+            return build(top, config, simulator=simulator, waves=waves, extra_sources=self.sources)
         if not self.memory_bytes:
             return build(self.component, config, simulator=simulator, name=self.name, view=self.view, waves=waves)
         chip = generated(self.component, config, name="chip", view=self.view)
@@ -233,6 +245,14 @@ BENCHES: tuple[Bench, ...] = (
         memory_bytes=1 << 18,
         plusargs=("+image=image.hex", "+dump=dump.hex", "+stall_chance=64", "+stall_longest=24"),
         signals={"instructions": ("chip.core.engine.decode.address", "chip.core.engine.*_queue.level")}),
+    Bench(
+        name="link", component=bench_link, wrap=bench_pair, sources=LINK_SOURCES, module="verif.tb_link",
+        configs=(CABLE,), verilator_configs=("small",),
+        signals={
+            "training": ("link_a.training.link_state", "link_b.training.link_state"),
+            "transmitter": ("link_a.transmitter.chosen.*", "link_a.transmitter.replay.*"),
+            "receiver": ("link_b.receiver.header.*", "link_b.receiver.expected", "link_b.receiver.nak"),
+        }),
 )
 
 

@@ -16,3 +16,6 @@ WIDE = Config(name="wide", rows=32, cols=4, grid_k=2, grid_n=1, planes=11, bus_b
 
 #: The smallest activation buffer, and a line as short as a bus word.
 TWO_LINES = BARE.with_(name="two_lines", act_bytes=16)
+
+#: A link of four lanes of 32 bits: beats straddle words and flits.
+CABLE = WIDE.with_(name="cable", link_lanes=4)

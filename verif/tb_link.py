@@ -1,0 +1,405 @@
+"""Two links on a cable: training, replay, credits, loopbacks, injected errors, and the ways down.
+
+Traffic and cable are in the simulator (``sim/rtl/link_pair.py``); every beat is a function of channel and number, so a
+loss, a doubling, an exchange and a corruption are counted each by itself, and all have to be zero at the end of a test.
+"""
+
+import cocotb
+
+from hdl.link.formats import Cause
+from hdl.link.link import LinkState
+from sim.rtl import test_config
+
+from .coverage import Coverage, report
+from .link import HASH, End, Pair, bench_parameters
+
+LANES = bench_parameters(test_config()).lanes
+coverage = Coverage("link", {
+    "cause": list(Cause),
+    "lanes": [1 << n for n in range(LANES.bit_length())],
+    "inverted lanes": ["none", "some", "all"],
+})
+
+
+def make(dut) -> Pair:
+    return Pair(dut, bench_parameters(test_config()))
+
+
+async def traffic(pair: Pair, beats: int, cycles: int = 60_000):
+    """So many beats more, on every channel and both ways, all of which must come."""
+    for end in pair.ends:
+        end.goal(*(count + beats for count in end.per_channel("sent")))
+    await pair.deliver(cycles)
+    for end in pair.ends:
+        coverage.sample(lanes=int(end.masks.transmit).bit_count())
+
+
+async def retrained(pair: Pair, end: End, before: int, cycles: int = 30_000):
+    await pair.until(lambda: end.counters["retrains"] > before, cycles, f"end {end.name} retrains")
+    await pair.up()
+
+
+async def credits_are_complete(pair: Pair):
+    """While nobody reads, exactly as many beats are taken as the partner's buffers hold: no credit is lost."""
+    p = pair.parameters
+    for end in pair.ends:
+        end.drive("take_rate", 0)
+    await pair.a.cycles(16 * p.flit_words)
+    before = [end.per_channel("sent") for end in pair.ends]
+    for end, sent in zip(pair.ends, before):
+        end.goal(*(count + 2 * p.receive_beats for count in sent))
+    await pair.a.cycles(2 * p.channels * p.receive_beats + 16 * p.flit_words)
+    for end, sent in zip(pair.ends, before):
+        assert end.per_channel("sent") == [count + p.receive_beats for count in sent]
+    for end in pair.ends:
+        end.drive("take_rate", 255)
+    await pair.deliver(20_000)
+
+
+async def down(pair: Pair, end: End, cause: Cause, cycles: int = 30_000):
+    await pair.until(lambda: end.state == LinkState.DOWN, cycles, f"end {end.name} down")
+    assert Cause(end.status.cause) == cause
+    coverage.sample(cause=cause)
+
+
+@cocotb.test()
+async def test_payload_arrives(dut):
+    """All channels, both ways: without gaps, with gaps, with slow readers. Not one flit is sent twice."""
+    pair = make(dut)
+    await pair.start()
+    await pair.up()
+    for offer, take in ((255, 255), (100, 255), (255, 60), (20, 20)):
+        for end in pair.ends:
+            end.drive("offer_rate", offer)
+            end.drive("take_rate", take)
+        await traffic(pair, 80)
+    for end in pair.ends:
+        assert end.counters["flits_bad"] == end.counters["replays"] == end.counters["retrains"] == 0
+        await pair.until(lambda end=end: end.status.undelivered == 0, 500, "acknowledged")
+        coverage.sample(cause=Cause(end.status.cause))
+
+
+@cocotb.test()
+async def test_latency_and_throughput(dut):
+    """What the docstring of the link promises: 16 cycles and 23 of 24 units, when buffers suffice."""
+    pair = make(dut)
+    p = pair.parameters
+    await pair.start()
+    await pair.up()
+    end, other = pair.ends
+    worst = 0
+    for number in range(1, p.flit_words + 2):
+        await end.cycles(80 + number)
+        end.goal(number)
+        await pair.until(lambda: end.number("i_valid") & 1, 10, "offer", step=1)
+        begin = cocotb.utils.get_sim_time("ps")
+        await pair.until(lambda: other.number("o_valid") & 1, 100, "arrival", step=1)
+        worst = max(worst, round((cocotb.utils.get_sim_time("ps") - begin) / 10_000))
+    # A flit is waited for and sent; the rest does not depend on its length.
+    assert worst == 2 * p.flit_words + 10, worst
+    await pair.deliver(200)
+
+
+@cocotb.test()
+async def test_training_finds_any_cable(dut):
+    """Polarity, bit slip, lane order and skew at random, other ones each way, while payload is on its way."""
+    pair = make(dut)
+    p = pair.parameters
+    await pair.start()
+    for end in pair.ends:
+        end.goal(*[40] * p.channels)
+    reach = (p.skew_words - 2) * p.lane_bits
+    for trial in range(4):
+        for way in ("ab", "ba"):
+            full = (1 << p.lanes) - 1
+            inverted = (full, 0)[trial] if trial < 2 else pair.random.getrandbits(p.lanes)
+            coverage.sample(**{"inverted lanes": {0: "none", full: "all"}.get(inverted, "some")})
+            order = pair.random.sample(range(p.lanes), p.lanes)
+            skew = [pair.random.randrange(reach) for _ in range(p.lanes)]
+            if trial == 1:
+                skew = [0] * (p.lanes - 1) + [reach]
+            pair.cable.set(way, invert=inverted, delay=pair.random.randrange(200))
+            pair.cable.order(way, order)
+            pair.cable.skew(way, skew)
+        await pair.a.cycles(40 * p.flit_words)  # long enough to be noticed
+        await pair.up(30_000)
+        await traffic(pair, 40)
+        assert pair.a.masks.transmit == pair.a.masks.receive == full
+
+
+@cocotb.test()
+async def test_lanes_die_and_return(dut):
+    """With some lanes dead, as many of the others as are a power of two carry the payload; each way has its own."""
+    pair = make(dut)
+    p = pair.parameters
+    await pair.start()
+    await pair.up()
+    await traffic(pair, 40)
+    for end in pair.ends:
+        end.goal(*[1 << 30] * p.channels)
+    but_one, but_two = (1 << p.lanes - 1) - 1, (1 << p.lanes - 2) - 1
+    for dead, other in ((0b10, 0), (but_two, 0b10), (but_one, 0b1), (0, 0)):
+        pair.cable.set("ab", dead=dead)
+        pair.cable.set("ba", dead=other)
+        before = pair.b.counters["retrains"]
+        if not dead:
+            pair.a.control(retrain=1)
+            await pair.a.cycles(4)
+            pair.a.control(retrain=0)
+        await retrained(pair, pair.b, before)
+        for end, gone in ((pair.a, dead), (pair.b, other)):
+            alive = [lane for lane in range(p.lanes) if not gone >> lane & 1]
+            used = alive[:1 << len(alive).bit_length() - 1]
+            assert end.masks.transmit == sum(1 << lane for lane in used)
+        then = pair.b.per_channel("received")
+        await pair.a.cycles(1500)
+        assert all(now > before for now, before in zip(pair.b.per_channel("received"), then))
+        coverage.sample(lanes=int(pair.a.masks.transmit).bit_count())
+    await traffic(pair, 80)
+
+
+@cocotb.test()
+@cocotb.parametrize(ppm=[600, -600])
+async def test_clocks_differ(dut, ppm):
+    """Full load over skip periods, the clocks as far apart as +-300 ppm allow. Without skip words the crossing would
+    overrun after 27 000 cycles, which is more than Icarus can do."""
+    pair = make(dut)
+    await pair.start(ppm=ppm)
+    await pair.up()
+    await traffic(pair, 20_000 if cocotb.SIM_NAME == "Verilator" else 1200)
+    assert all(end.counters["flits_bad"] == end.counters["skip_errors"] == 0 for end in pair.ends)
+
+
+@cocotb.test()
+@cocotb.parametrize(interval=[10_000, 2_000])
+async def test_bit_errors(dut, interval):
+    """Bit error rates of 1e-4 and 5e-4, on a cable with delay."""
+    pair = make(dut)
+    await pair.start()
+    pair.cable.set(delay=pair.random.randrange(300))
+    await pair.up()
+    pair.cable.set(interval=interval)
+    await traffic(pair, 300)
+    pair.cable.set(interval=0)
+    assert all(end.counters["replays"] for end in pair.ends)
+    await credits_are_complete(pair)
+
+
+@cocotb.test()
+async def test_bursts_and_cuts(dut):
+    """Short ones are replayed, long ones lead to training; a cut that is mended is no end of the session."""
+    pair = make(dut)
+    p = pair.parameters
+    await pair.start()
+    await pair.up()
+    for end in pair.ends:
+        end.goal(*[1 << 30] * p.channels)
+        end.control(down_after=30_000)
+    await pair.a.cycles(300)
+    pair.cable.set(burst=1)
+    await pair.a.cycles(6 * p.flit_words)
+    pair.cable.set(burst=0)
+    await pair.a.cycles(20 * p.flit_words)
+    assert all(end.counters["replays"] and not end.counters["retrains"] for end in pair.ends)
+    for action in (lambda on: pair.cable.set(burst=int(on)), pair.cable.cut):
+        before = pair.a.counters["retrains"]
+        action(True)
+        await pair.a.cycles(60 * p.flit_words)
+        action(False)
+        await retrained(pair, pair.a, before)
+    await traffic(pair, 80)
+
+
+@cocotb.test()
+async def test_injected_errors_are_replayed(dut):
+    """On the transmitter's and on the receiver's side, once and for a while."""
+    pair = make(dut)
+    await pair.start()
+    await pair.up()
+    for side, name, strikes in (("transmit", "corrupt", pair.b), ("transmit", "sequence", None),
+                                ("receive", "corrupt", pair.a), ("receive", "lose", None)):
+        before = [end.counters for end in pair.ends]
+        for end in pair.ends:
+            end.goal(*(count + 100 for count in end.per_channel("sent")))
+        await pair.a.cycles(4 * pair.parameters.flit_words)
+        await pair.a.inject(side, name)
+        await pair.deliver(20_000)
+        for end, then in zip(pair.ends, before):
+            assert end.counters["flits_bad"] - then["flits_bad"] == (end is strikes), (side, name)
+            # One error is one replay, at the end whose flit it hit, by a NAK and not by a time-out.
+            assert end.counters["replays"] - then["replays"] == ((end is pair.a) == (side == "transmit")), (side, name)
+            assert end.counters["timeouts"] == then["timeouts"]
+        await pair.a.inject(side, name, always=True)
+        for end in pair.ends:
+            end.goal(*(count + 60 for count in end.per_channel("sent")))
+        await pair.a.cycles(8 * pair.parameters.flit_words)
+        await pair.a.inject(side, name, always=False)
+        await pair.deliver(40_000)
+
+
+@cocotb.test()
+async def test_lost_acknowledgements_and_credits(dut):
+    """A transmitter that hears nothing goes back by its time-out, retrains when that does not help, and goes on where
+    it was when it hears again; lost credits come back with the next message, being cumulative."""
+    pair = make(dut)
+    p = pair.parameters
+    await pair.start()
+    await pair.up()
+    await pair.a.cycles(16 * p.flit_words)  # credits have come
+    await pair.a.inject("receive", "deaf", always=True)
+    pair.a.goal(*[4 * p.receive_beats] * p.channels)
+    await pair.until(lambda: pair.a.counters["timeouts"] >= 2, 5000, "time-outs")
+    assert sum(pair.a.per_channel("sent")) < 4 * p.receive_beats
+    assert pair.a.status.undelivered == sum(pair.a.per_channel("sent"))
+    await pair.a.inject("receive", "deaf", always=False)
+    await pair.deliver(20_000)
+    await pair.a.inject("receive", "deaf", always=True)
+    pair.a.goal(*[5 * p.receive_beats] * p.channels)
+    await pair.until(lambda: pair.a.counters["retrains"], p.retrain_replays * (p.ack_timeout + 200), "retrain")
+    await pair.a.inject("receive", "deaf", always=False)
+    await pair.up()
+    await pair.deliver(20_000)
+    await credits_are_complete(pair)
+
+
+@cocotb.test()
+@cocotb.parametrize(case=[("type", Cause.WRONG_TYPE), ("length", Cause.WRONG_LENGTH),
+                          ("channel", Cause.UNKNOWN_CHANNEL), ("credit", Cause.NO_CREDIT)])
+async def test_flits_that_break_a_rule_are_refused(dut, case):
+    """Their CRC is right: the receiver counts and says why, the transmitter goes down for that cause."""
+    name, cause = case
+    pair = make(dut)
+    await pair.start()
+    await pair.up()
+    await traffic(pair, 20)
+    if name == "credit":
+        pair.b.drive("take_rate", 0)
+    await pair.a.inject("transmit", name)
+    pair.a.goal(*(count + 2 * pair.parameters.receive_beats for count in pair.a.per_channel("sent")))
+    await down(pair, pair.a, cause, 5000)
+    assert pair.b.counters["refused"] == 1
+    assert Cause(pair.b.status.refused) == cause
+    pair.b.drive("take_rate", 255)
+    await pair.a.cycles(2 * pair.parameters.receive_beats)
+    sent, come = sum(pair.a.per_channel("sent")), sum(pair.b.per_channel("received"))
+    assert sent - pair.a.status.undelivered <= come <= sent
+    pair.check()
+    await pair.restart()
+    await pair.up()
+    await traffic(pair, 20)
+
+
+@cocotb.test()
+async def test_other_configurations_are_refused(dut):
+    """Both ends count, and go down for the same cause; payload is not taken."""
+    pair = make(dut)
+    await pair.start(hashes=(HASH, HASH ^ 1 << 40))
+    for end in pair.ends:
+        end.goal(1)
+    for end in pair.ends:
+        await down(pair, end, Cause.CONFIGURATION)
+        assert end.counters["refused"] >= 1
+        assert not any(end.per_channel("sent"))
+
+
+@cocotb.test()
+async def test_a_partner_that_was_reset_is_noticed(dut):
+    """It has forgotten what was acknowledged: the session ends, and a new one works."""
+    pair = make(dut)
+    await pair.start()
+    await pair.up()
+    await traffic(pair, 20)
+    pair.b.drive("rst", 1)
+    await pair.b.cycles(4)
+    pair.b.drive("rst", 0)
+    await down(pair, pair.a, Cause.PARTNER_RESET)
+    await pair.restart()
+    await pair.up()
+    await traffic(pair, 20)
+
+
+@cocotb.test()
+async def test_a_long_cut_ends_the_session(dut):
+    """Beats that were taken are delivered or told as undelivered; none is taken any more."""
+    pair = make(dut)
+    await pair.start()
+    await pair.up()
+    for end in pair.ends:
+        end.control(down_after=2500)
+        end.goal(*[1 << 30] * pair.parameters.channels)
+    await pair.a.cycles(200 + pair.random.randrange(100))
+    pair.cable.cut()
+    for end in pair.ends:
+        await down(pair, end, Cause.NO_PARTNER)
+    await pair.a.cycles(200)
+    for end, other in ((pair.a, pair.b), (pair.b, pair.a)):
+        sent, come = sum(end.per_channel("sent")), sum(other.per_channel("received"))
+        assert end.status.undelivered
+        assert sent - end.status.undelivered <= come <= sent
+        await end.cycles(20)
+        assert sum(end.per_channel("sent")) == sent
+    pair.check()
+    pair.cable.cut(False)
+    await pair.restart()
+    await pair.up()
+    await traffic(pair, 20)
+
+
+@cocotb.test()
+async def test_pattern_counts_bit_errors(dut):
+    """PRBS-31 on all lanes: none wrong, then as many as the cable has made; a dead lane is not followed."""
+    pair = make(dut)
+    p = pair.parameters
+    await pair.start()
+    await pair.up()
+    for end in pair.ends:
+        end.control(enable=0, test=1)
+    full = (1 << p.lanes) - 1
+    await pair.until(lambda: pair.b.masks.test == full, 16 * 16 * p.lanes, "patterns are followed")
+    await pair.a.cycles(40 * p.lanes)
+    for end in pair.ends:
+        end.control(test=0)
+    await pair.a.cycles(40)
+    pair.cable.set(load=1)
+    await pair.a.cycles(2)
+    pair.cable.set(load=0)
+    for end in pair.ends:
+        end.control(test=1)
+    await pair.a.cycles(40 * p.lanes)
+    pair.cable.set("ab", interval=1000)
+    await pair.a.cycles(2000)
+    pair.cable.set("ab", interval=0)
+    await pair.a.cycles(40 * p.lanes)
+    made = int(dut.ab_errors.value)
+    assert made > 50
+    assert sum(pair.b.lane_errors()) == made
+    assert sum(pair.a.lane_errors()) == 0
+    pair.cable.set("ab", dead=1)
+    await pair.a.cycles(40 * p.lanes)
+    assert pair.b.masks.test == full - 1
+    pair.cable.set(dead=0)
+    for end in pair.ends:
+        end.control(enable=1, test=0)
+    await pair.up()
+
+
+@cocotb.test()
+async def test_loopbacks(dut):
+    """Near: a link that is its own partner. Far: the partner sends back what comes."""
+    pair = make(dut)
+    p = pair.parameters
+    await pair.start(enable=False)
+    pair.a.control(near_loopback=1, enable=1)
+    await pair.until(lambda: pair.a.state == LinkState.UP, 20_000, "up")
+    pair.a.goal(*[30] * p.channels)
+    await pair.until(lambda: pair.a.number("received") == pair.a.number("goal"), 5000, "own payload")
+    pair.check()
+    pair.a.control(near_loopback=0)
+    pair.b.control(far_loopback=1)
+    await pair.restart()
+    await pair.up()
+    pair.a.goal(*[30] * p.channels)
+    await pair.until(lambda: pair.a.number("received") == pair.a.number("goal"), 5000, "payload sent back")
+    pair.check()
+    assert not pair.b.number("received")
+    report()

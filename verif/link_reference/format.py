@@ -172,4 +172,4 @@ class Block(NamedTuple):
         return ROUND_BLOCKS - 1 - self.place
 
 
-BLOCK_WIDTHS = Block(lane=4, count=4, phase=3, last=1, version=4, mask=16)
+BLOCK_WIDTHS = Block(lane=4, place=4, phase=3, last=1, version=4, mask=16)

@@ -1,6 +1,7 @@
 """One end of a link: training, HELLO, UP, DOWN."""
 
 from collections import deque
+from collections.abc import Callable
 from enum import Enum, auto
 
 from verif.link_reference.format import (
@@ -48,10 +49,11 @@ PHASES = {
 
 
 class Endpoint:
-    """One end. `step` takes and returns the lane words of one cycle.
+    """One end. `step` takes and returns the lane words of one cycle; `receive` and `transmit` are its halves.
 
     Beats go into `send` and come out of `read`, or of `receiver.arrived`. `depth` is the receive buffer's, in beats;
     `down_after` is in cycles, 0 is never. `flits_good` and `flits_bad` count since the object was made.
+    `witness` is called with each good flit, whatever becomes of it.
     """
 
     def __init__(self, geometry: Geometry, configuration: int, *, depth: int = 64, down_after: int = 0) -> None:
@@ -60,6 +62,7 @@ class Endpoint:
         self.depth = depth
         self.down_after = down_after
         self.flits_good = self.flits_bad = self.retrains = 0
+        self.witness: Callable[[Trailer, list[int]], None] = lambda trailer, flit: None
         self._line: deque[list[int]] = deque()
         self._new_session()
         self._down(Cause.NONE)
@@ -141,10 +144,18 @@ class Endpoint:
     # A cycle
 
     def step(self, lane_words: list[int]) -> list[int]:
-        """One cycle: what comes in, what goes out."""
+        """One cycle of an end whose both directions have one clock: what comes in, what goes out."""
+        self.receive(lane_words)
+        return self.transmit()
+
+    def receive(self, lane_words: list[int]) -> None:
+        """One cycle of the clock of what comes in."""
         if self.state is not State.DOWN:
             self._receive(lane_words)
-            self._timers()
+
+    def transmit(self) -> list[int]:
+        """One cycle of this end's own clock."""
+        self._timers()
         if not self._line:
             self._line.extend(self._compose())
         return self._line.popleft()
@@ -235,6 +246,7 @@ class Endpoint:
             return
         self.flits_good += 1
         self._bad = 0
+        self.witness(trailer, flit)
         if trailer.type == Type.HELLO:
             if self.state is State.HELLO:
                 self._on_hello(Hello.of(flit), flit[0])

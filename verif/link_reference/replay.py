@@ -29,8 +29,8 @@ class Sender:
     """The transmitter's half of replay and credits, for one session.
 
     `waiting` holds the beats, per channel, that the user would like to send; the link takes one when it begins in a
-    flit. `undelivered` counts those that were taken and are not acknowledged to their end. `fruitless` counts
-    replays since the last progress, `replays` and `timeouts` all of them.
+    flit. `undelivered` counts those that were taken and are not acknowledged to their end. `replays` counts the
+    times that it went back for a NAK or a time-out, `timeouts` the latter, `fruitless` those since the last progress.
     """
 
     def __init__(self, geometry: Geometry) -> None:
@@ -133,8 +133,8 @@ class Sender:
 
     def resume(self) -> None:
         """Line words begin after training."""
-        self.go_back()
-        self.fruitless = 0
+        self._return = True
+        self._idle = self.fruitless = 0
 
 
 class Receiver:

@@ -1,14 +1,15 @@
-"""An RTL link and its reference (`verif.link_reference`) on two cables: clocks, payload, and what the RTL's flits say."""
+"""An RTL link and its reference (`verif.link_reference`) on two cables: clocks, payload, rules of the RTL's flits."""
 
 from collections import deque
 from collections.abc import Callable
 from random import Random
 
 import cocotb
+from amaranth.lib import data
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, RisingEdge
 
-from hdl.link.link import Link, LinkState
+from hdl.link.link import Link, LinkControl, LinkCounters, LinkInject, LinkState, LinkStatus
 from hdl.link.parameters import LinkParameters
 
 from .link_reference import Cable, Endpoint, Geometry, State
@@ -68,8 +69,8 @@ class FlitRules:
 class Meeting:
     """The device under test, the reference, and what each has sent and has still to receive.
 
-    ``to_partner`` and ``to_link`` are the cables. ``offer`` and ``take`` are how likely, per cycle, the RTL's user offers
-    a beat and takes one; ``read`` is how likely the reference's user does.
+    ``to_partner`` and ``to_link`` are the cables. ``offer`` and ``take`` are how likely, per cycle, the RTL's user
+    offers a beat and takes one; ``read`` is how likely the reference's user does the latter.
     """
 
     def __init__(self, dut, parameters: LinkParameters):
@@ -109,25 +110,34 @@ class Meeting:
     def control(self, **changes: int):
         """Changes fields of the control port, leaves the others."""
         self._control |= changes
-        self.drive("control", self._control)
+        self.drive("control", data.Layout.cast(LinkControl).const(self._control).as_bits())
 
-    async def inject(self, side: str, name: str):
-        """Injects an error once."""
-        self.drive("inject_once", {side: {name: 1}})
+    def inject(self, port: str, side: str | None = None, name: str = ""):
+        """Drives ``inject_once`` or ``inject_always`` with one error, or none."""
+        errors = {} if side is None else {side: {name: 1}}
+        self.drive(port, data.Layout.cast(LinkInject).const(errors).as_bits())
+
+    async def inject_once(self, side: str, name: str):
+        self.inject("inject_once", side, name)
         await self.cycles(2)
-        self.drive("inject_once", {})
+        self.inject("inject_once")
+
+    def _fields(self, layout, port: str) -> dict[str, int]:
+        layout = data.Layout.cast(layout)
+        bits = self.ports[port].read()
+        return {name: bits >> field.offset & (1 << field.width) - 1 for name, field in layout}
 
     @property
     def state(self) -> LinkState:
-        return LinkState(self.ports["status"].read()["state"])
+        return LinkState(self.status["state"])
 
     @property
     def status(self) -> dict[str, int]:
-        return self.ports["status"].read()
+        return self._fields(LinkStatus, "status")
 
     @property
     def counters(self) -> dict[str, int]:
-        return self.ports["counters"].read()
+        return self._fields(LinkCounters, "counters")
 
     @property
     def masks(self) -> dict[str, int]:
@@ -139,8 +149,9 @@ class Meeting:
         """Clocks, the reference's ``ppm`` slower; reset; sessions at both ends if ``enable``."""
         self._new_partner(configuration)
         self.forget()
-        for name in ("control", "inject_once", "inject_always"):
-            self.drive(name, {})
+        self.control(**dict.fromkeys(self._control, 0))
+        self.inject("inject_once")
+        self.inject("inject_always")
         self.drive("config_hash", HASH)
         self.drive("i_lanes", [0] * self.parameters.lanes)
         for stream in self.ports["i_payload"]:

@@ -10,7 +10,7 @@ from .coverage import Coverage, report
 from .link import bench_parameters
 from .link_partner import HASH, Meeting
 from .link_reference import Cable, State
-from .link_reference.format import Trailer, Type, seal, unseal
+from .link_reference.format import Type, seal, unseal
 from .link_reference.framing import keystream
 
 coverage = Coverage("link_reference", {
@@ -209,7 +209,7 @@ async def test_injected_errors_are_replayed(dut):
         before = meet.counters["replays"], meet.partner.sender.replays
         meet.traffic(60)
         await meet.cycles(40)
-        await meet.inject(side, name)
+        await meet.inject_once(side, name)
         await meet.deliver()
         after = meet.counters["replays"], meet.partner.sender.replays
         assert [now - then for now, then in zip(after, before)] == ([1, 0] if side == "transmit" else [0, 1]), name
@@ -223,10 +223,10 @@ async def test_lost_acknowledgements(dut):
     await meet.start()
     await meet.up()
     await meet.cycles(16 * meet.parameters.flit_words)  # credits have come
-    meet.drive("inject_always", {"receive": {"deaf": 1}})
+    meet.inject("inject_always", "receive", "deaf")
     meet.traffic(60)
     await meet.until(lambda: meet.counters["timeouts"] >= 2, 5000, "time-outs")
-    meet.drive("inject_always", {})
+    meet.inject("inject_always")
     await meet.deliver()
     hear = meet.partner.sender.hear
     meet.partner.sender.hear = lambda message, value: None  # type: ignore[method-assign]
@@ -249,7 +249,7 @@ async def test_partner_refuses(dut, case):
     await meet.deliver()
     if name == "credit":
         meet.read = 0
-    await meet.inject("transmit", name)
+    await meet.inject_once("transmit", name)
     meet.traffic(200)
     await down(meet, link=cause, cycles=5000)
     assert int(meet.partner.receiver.refused) == cause
@@ -277,7 +277,7 @@ CAUSES = {"type": Cause.WRONG_TYPE, "message": Cause.WRONG_TYPE, "credit of no c
 @cocotb.test()
 @cocotb.parametrize(name=list(BROKEN))
 async def test_link_refuses(dut, name):
-    """The reference breaks a rule: the RTL counts, refuses it for the page's cause, and the reference is down with it."""
+    """The reference breaks a rule: the RTL refuses it, counted, for the page's cause; the reference is down with it."""
     meet = make(dut)
     await meet.start()
     await meet.up()

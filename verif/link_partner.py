@@ -26,11 +26,15 @@ DEPTH = 24
 
 
 class FlitRules:
-    """What the page says of every transmitter's flits, whether a receiver depends on it or not."""
+    """What the page says of every transmitter's flits, whether a receiver depends on it or not.
+
+    ``injecting`` says that wrong sequence numbers are sent on purpose: repetitions are not compared.
+    """
 
     def __init__(self, geometry: Geometry):
         self.geometry = geometry
         self.flits = 0
+        self.injecting = False
         self._since: dict[int, int] = {}
         self._sent: dict[int, tuple[Trailer, list[int]]] = {}
 
@@ -50,7 +54,7 @@ class FlitRules:
         before = self._sent.get(trailer.sequence)
         self._sent = {key: value for key, value in self._sent.items()
                       if (trailer.sequence - key) % 256 < 64 or (key - trailer.sequence) % 256 < 64}
-        if before is not None:
+        if before is not None and not self.injecting:
             same = trailer._replace(message=before[0].message, value=before[0].value, epoch=before[0].epoch)
             assert same == before[0], f"repeated as {trailer}, was {before[0]}"
             assert flit[:-1] == before[1][:-1], "repeated with another payload"
@@ -85,6 +89,7 @@ class Meeting:
         self.to_link = Cable(self.geometry, self.random)
         self.offer = self.take = self.read = 0.7
         self._control: dict[str, int] = {}
+        self.offered: list[deque[int]] = [deque() for _ in range(p.channels)]  #: to the RTL, not taken yet
         self._new_partner(HASH)
 
     def _new_partner(self, configuration: int):
@@ -93,9 +98,8 @@ class Meeting:
         self.partner.witness = lambda trailer, flit: self.rules.check(trailer, flit)
 
     def forget(self):
-        """A new session is to begin: nothing has been sent."""
+        """A new session is to begin: nothing has been sent, and what the RTL has not taken is still offered."""
         channels = range(self.parameters.channels)
-        self.offered: list[deque[int]] = [deque() for _ in channels]  #: to the RTL, not taken yet
         self.from_link: list[list[int]] = [[] for _ in channels]  #: taken by the RTL
         self.at_partner: list[list[int]] = [[] for _ in channels]
         self.from_partner: list[list[int]] = [[] for _ in channels]

@@ -207,6 +207,7 @@ async def test_injected_errors_are_replayed(dut):
     await meet.deliver()
     for side, name in (("transmit", "corrupt"), ("transmit", "sequence"), ("receive", "corrupt"), ("receive", "lose")):
         before = meet.counters["replays"], meet.partner.sender.replays
+        meet.rules.injecting = name == "sequence"
         meet.traffic(60)
         await meet.cycles(40)
         await meet.inject_once(side, name)
@@ -361,8 +362,11 @@ async def test_far_loopback(dut):
     """The RTL sends back what comes, on the same channel."""
     meet = make(dut)
     await meet.start()
-    meet.control(far_loopback=1)
     await meet.up()
+    meet.traffic(meet.parameters.receive_beats)  # without beats its buffer has no values in a simulation
+    await meet.deliver()
+    meet.forget()
+    meet.control(far_loopback=1)
     for channel in range(meet.parameters.channels):
         for beat in range(50):
             meet.from_partner[channel].append(beat)

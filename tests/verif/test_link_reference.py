@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from verif.link_reference import Cable, Cause, Endpoint, Geometry, State
-from verif.link_reference.format import MARKER, Block, Trailer, Type, crc32c, seal, unseal
-from verif.link_reference.framing import Deframer, Framer, join, keystream
-from verif.link_reference.replay import Receiver
+from verif.link_reference.format import MARKER, Block, Message, Trailer, Type, crc32c, seal, unseal
+from verif.link_reference.framing import Deframer, Framer, Scrambler, join, keystream
+from verif.link_reference.replay import Receiver, Sender
 
 NARROW = Geometry(lanes=4, lane_bits=16)
 WIDE = Geometry(lanes=4, lane_bits=32)
@@ -107,6 +107,51 @@ def test_flit_with_a_wrong_bit() -> None:
     assert unseal(flit) == Trailer(Type.DATA, sequence=200, beats=3)
     for unit in (0, 22, 23):
         assert unseal([*flit[:unit], flit[unit] ^ 1 << 13, *flit[unit + 1 :]]) is None
+
+
+def test_trailer_of_the_page() -> None:
+    """Each field by its bits, as the page's table has them."""
+    trailer = Trailer(Type.DATA, message=5, value=0x2A5, sequence=0x96, epoch=2, channel=1, beats=0x15)
+    header = 1 | 5 << 2 | 0x2A5 << 5 | 0x96 << 15 | 2 << 23 | 1 << 25 | 0x15 << 27
+    assert seal([0] * 23, trailer)[-1] & 0xFFFFFFFF == header
+
+
+def test_block_of_the_page() -> None:
+    block = Block(lane=5, place=9, phase=2, last=1, mask=0xA5).bits()
+    assert block & (1 << 64) - 1 == MARKER
+    assert block >> 64 & 0xFFFFFFFF == 5 | 9 << 4 | 2 << 8 | 1 << 11 | 1 << 12 | 0xA5 << 16
+
+
+def test_first_keystream_bit() -> None:
+    for unit, register in enumerate(Scrambler(8).registers):
+        assert register == (unit + 1) * 0x1E3779B9 % 2**31
+        assert keystream(register, 1)[0] == register >> 3 & 1 ^ register & 1
+
+
+def test_nak_of_another_epoch_is_an_acknowledgement_only() -> None:
+    sender = Sender(WIDE)
+    sender.allowed = [10, 0]
+    for beat in range(10):
+        sender.waiting[0].append(beat)
+        sender.flit(Message.ACK, 0)
+    sender.hear(Message.NAK, 3 | 1 << 8)
+    assert sender.undelivered == 6
+    assert unseal(sender.flit(Message.ACK, 0)) == Trailer(Type.NULL, sequence=10)
+    sender.hear(Message.NAK, 5)
+    assert unseal(sender.flit(Message.ACK, 0)) == Trailer(Type.DATA, sequence=6, epoch=1, beats=1)
+    sender.hear(Message.NAK, 5)
+    assert unseal(sender.flit(Message.ACK, 0)) == Trailer(Type.DATA, sequence=7, epoch=1, beats=1)
+    assert sender.replays == 1
+
+
+@pytest.mark.parametrize(("sequence", "nak"), [(0, False), (1, True), (127, True), (128, False), (255, False)])
+def test_which_numbers_set_nak(sequence: int, nak: bool) -> None:
+    receiver = Receiver(WIDE, depth=4)
+    receiver.nak = True
+    receiver.take(Trailer(Type.NULL, sequence=sequence, epoch=3), [0] * 24)
+    message, value = receiver.message()
+    assert (message == Message.NAK) == nak
+    assert not nak or value == 255 | 3 << 8
 
 
 @pytest.mark.parametrize("geometry", [NARROW, WIDE, ANCHOR])

@@ -53,7 +53,7 @@ class Endpoint:
 
     Beats go into `send` and come out of `read`, or of `receiver.arrived`. `depth` is the receive buffer's, in beats;
     `down_after` is in cycles, 0 is never. `flits_good` and `flits_bad` count since the object was made.
-    `witness` is called with each good flit, whatever becomes of it.
+    `witness` is called with each flit, whatever becomes of it; its trailer is None if the CRC is wrong.
     """
 
     def __init__(self, geometry: Geometry, configuration: int, *, depth: int = 64, down_after: int = 0) -> None:
@@ -62,7 +62,7 @@ class Endpoint:
         self.depth = depth
         self.down_after = down_after
         self.flits_good = self.flits_bad = self.retrains = 0
-        self.witness: Callable[[Trailer, list[int]], None] = lambda trailer, flit: None
+        self.witness: Callable[[Trailer | None, list[int]], None] = lambda trailer, flit: None
         self._line: deque[list[int]] = deque()
         self._new_session()
         self._down(Cause.NONE)
@@ -241,12 +241,12 @@ class Endpoint:
         if self.state not in (State.HELLO, State.UP):
             return
         trailer = unseal(flit)
+        self.witness(trailer, flit)
         if trailer is None:
             self._on_bad_flit()
             return
         self.flits_good += 1
         self._bad = 0
-        self.witness(trailer, flit)
         if trailer.type == Type.HELLO:
             if self.state is State.HELLO:
                 self._on_hello(Hello.of(flit), flit[0])

@@ -97,7 +97,7 @@ class Meeting:
         self._new_partner(HASH)
 
     def _new_partner(self, configuration: int):
-        self.partner = Endpoint(self.geometry, configuration, depth=DEPTH)
+        self.partner = Endpoint(self.geometry, configuration, depth=DEPTH, patience=self.parameters.lane_timeout)
         self.rules = FlitRules(self.geometry)
         self.partner.witness = lambda trailer, flit: self.rules.check(trailer, flit)
 

@@ -136,7 +136,7 @@ async def test_bit_errors(dut, rate):
     meet.to_partner.error_rate = meet.to_link.error_rate = rate
     await meet.start()
     await meet.until(lambda: meet.state in (LinkState.HELLO, LinkState.UP), 20_000, "trained")
-    meet.traffic(250)
+    meet.traffic(150)
     await meet.deliver(60_000)
     assert meet.counters["flits_bad"]
     assert meet.partner.flits_bad
@@ -163,7 +163,6 @@ async def test_retraining(dut):
         await meet.up()
     await meet.deliver()
     assert meet.counters["retrains"] == meet.partner.retrains == 4
-    assert meet.counters["timeouts"] == meet.partner.sender.timeouts == 0
 
 
 @cocotb.test()

@@ -23,6 +23,7 @@ from verif.link_reference.lanes import LanesReceiver, lanes_of, spread
 from verif.link_reference.replay import Receiver, Sender
 
 ATTEMPT = 32768
+PATIENCE = 4096
 BAD_FLITS = 32
 FRUITLESS_REPLAYS = 16
 REFUSING_HELLOS = 64
@@ -52,15 +53,25 @@ class Endpoint:
     """One end. `step` takes and returns the lane words of one cycle; `receive` and `transmit` are its halves.
 
     Beats go into `send` and come out of `read`, or of `receiver.arrived`. `depth` is the receive buffer's, in beats;
-    `down_after` is in cycles, 0 is never. `flits_good` and `flits_bad` count since the object was made.
+    `down_after` is in cycles, 0 is never; `patience` is how many cycles a receiver waits for the other lanes when its
+    first one is locked. `flits_good` and `flits_bad` count since the object was made.
     `witness` is called with each flit, whatever becomes of it; its trailer is None if the CRC is wrong.
     """
 
-    def __init__(self, geometry: Geometry, configuration: int, *, depth: int = 64, down_after: int = 0) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        configuration: int,
+        *,
+        depth: int = 64,
+        down_after: int = 0,
+        patience: int = PATIENCE,
+    ) -> None:
         self.geometry = geometry
         self.configuration = configuration
         self.depth = depth
         self.down_after = down_after
+        self.patience = patience
         self.flits_good = self.flits_bad = self.retrains = 0
         self.witness: Callable[[Trailer | None, list[int]], None] = lambda trailer, flit: None
         self._line: deque[list[int]] = deque()
@@ -116,7 +127,7 @@ class Endpoint:
             self._count = 0
         self.state = State.SEARCH
         self.cause = Cause.NONE
-        self._lanes = LanesReceiver(self.geometry)
+        self._lanes = LanesReceiver(self.geometry, self.patience)
         self._deframer = Deframer(self.geometry)
         self._transmit_mask = 0
         self._last = False

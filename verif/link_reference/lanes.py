@@ -5,9 +5,6 @@ from collections import deque
 from verif.link_reference.format import BLOCK_MASK, Block
 from verif.link_reference.geometry import BLOCK_BITS, Geometry
 
-PATIENCE = 4096
-"""Cycles after the first lane is locked in which the others may follow."""
-
 
 def spread(word: int, used: list[int], geometry: Geometry) -> list[list[int]]:
     """The lane words of each cycle of a line word, on the lanes `used` (ascending)."""
@@ -76,11 +73,12 @@ class LanesReceiver:
 
     `push` takes a lane word per lane and cycle. `mask` is not 0 once lanes are chosen and aligned; then `blocks` fills
     with the good blocks of the used lanes and, after the round that is the last, `words` with line words. `line` says
-    that line words come.
+    that line words come. Lanes may be locked up to `patience` cycles after the first one.
     """
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry, patience: int) -> None:
         self.geometry = geometry
+        self.patience = patience
         self.lanes = [LaneReceiver(geometry) for _ in range(geometry.lanes)]
         self.cycle = 0
         self.mask = 0
@@ -105,7 +103,7 @@ class LanesReceiver:
         numbered = {lane.locked.lane: lane for lane in self.lanes if lane.locked is not None}
         if not numbered:
             return
-        patient = self.cycle - min(lane.since for lane in numbered.values()) < PATIENCE
+        patient = self.cycle - min(lane.since for lane in numbered.values()) < self.patience
         if len(numbered) < self.geometry.lanes and patient:
             return
         numbers = sorted(numbered)[: 1 << len(numbered).bit_length() - 1]

@@ -253,6 +253,14 @@ BENCHES: tuple[Bench, ...] = (
             "transmitter": ("link_a.transmitter.chosen.*", "link_a.transmitter.replay.*"),
             "receiver": ("link_b.receiver.header.*", "link_b.receiver.expected", "link_b.receiver.nak"),
         }),
+    Bench(
+        name="link_reference", component=bench_link, module="verif.tb_link_reference",
+        configs=(CABLE,), verilator_configs=("tiny",),
+        signals={
+            "training": ("training.link_state",),
+            "transmitter": ("transmitter.chosen.*", "transmitter.replay.*"),
+            "receiver": ("receiver.header.*", "receiver.expected", "receiver.nak"),
+        }),
 )
 
 

@@ -30,8 +30,8 @@ def settings_layout() -> data.StructLayout:
     """What the pipeline needs of an instruction; ``residual_multiplier`` is zero without an 8-bit residual."""
     return data.StructLayout({
         "wide": 1, "counters": 1, "table": clog2(TABLES + 1), "zero_point": signed(16), "low": signed(16),
-        "high": signed(16), "residual_wide": 1, "residual_signed": 1, "residual_zero_point": 8, "residual_multiplier": 32,
-        "release": len(QUEUES)})
+        "high": signed(16), "residual_wide": 1, "residual_signed": 1, "residual_zero_point": 8,
+        "residual_multiplier": 32, "release": len(QUEUES)})
 
 
 class Store(wiring.Component):

@@ -59,7 +59,9 @@ class LaneAligner(wiring.Component):
         m = Module()
         p = self.parameters
         # The slip counts back from the word that comes, so that a lane that needs none has no delay.
-        before, slip, inverted = Signal(p.lane_bits), Signal(clog2(p.lane_bits)), Signal()
+        before = Signal(p.lane_bits)
+        slip = Signal(clog2(p.lane_bits))
+        inverted = Signal()
         shifted = Cat(before, self.i_lane).bit_select((p.lane_bits - slip)[:clog2(p.lane_bits) + 1], p.lane_bits)
         history = Signal(BLOCK_BITS)
         m.d.sync += [
@@ -69,7 +71,9 @@ class LaneAligner(wiring.Component):
         m.d.comb += self.word.eq(history[-p.lane_bits:])
 
         marker, info, crc = history[:UNIT_BITS], history[UNIT_BITS:-32], history[-32:]
-        marked, good, upside_down = Signal(), Signal(), Signal()
+        marked = Signal()
+        good = Signal()
+        upside_down = Signal()
         seen = Signal(training_layout())
         m.d.comb += [
             marked.eq(self.search & (marker == MARKER)),

@@ -62,7 +62,8 @@ class LineReceiver(wiring.Component):
         self.rank = [Signal(range(p.lanes), name=f"rank_{lane}") for lane in range(p.lanes)]
         self.mask = Signal(p.lanes)  # the same by the partner's numbers
         self.position = Signal(clog2(p.round_words))
-        self.reading, self.running = Signal(), Signal()
+        self.reading = Signal()
+        self.running = Signal()
         aligned = self._select(m)
         words, begin = self._deskew(m, aligned)
         self._words(m, words, begin)
@@ -80,7 +81,9 @@ class LineReceiver(wiring.Component):
         m.d.comb += [present[n].eq(Cat(a.locked & (a.info.lane == n) for a in self.aligners).any())
                      for n in range(p.lanes)]
         m.d.comb += chosen.eq(largest_power(present))
-        arrived, all_arrived, late = Signal(p.lanes), Signal(), Signal()
+        arrived = Signal(p.lanes)
+        all_arrived = Signal()
+        late = Signal()
         now = Cat(a.position == 0 for a in self.aligners)
         m.d.comb += [
             all_arrived.eq(((arrived | now) & self.used) == self.used),
@@ -142,8 +145,10 @@ class LineReceiver(wiring.Component):
         ordered = [Signal(p.lane_bits, name=f"ordered_{rank}") for rank in range(p.lanes)]
         for rank, out in enumerate(ordered):
             m.d.comb += out.eq(_select_one(lanes, self.used, self.rank, rank))
-        part, last_part = Signal(range(p.lanes)), Signal()
-        gathered, word = Signal(p.word_bits), Signal(p.word_bits)
+        part = Signal(range(p.lanes))
+        last_part = Signal()
+        gathered = Signal(p.word_bits)
+        word = Signal(p.word_bits)
         now = Signal()  # the lanes carry a part of a line word
         running = Signal()
         m.d.comb += [now.eq(running | begin), self.running.eq(now)]
@@ -163,7 +168,10 @@ class LineReceiver(wiring.Component):
         with m.Else():
             m.d.sync += part.eq(0)
 
-        slot, flits, skip, complete = Signal(5), Signal(range(p.skip_flits + 1)), Signal(), Signal()
+        slot = Signal(5)
+        flits = Signal(range(p.skip_flits + 1))
+        skip = Signal()
+        complete = Signal()
         last = slot == p.flit_words - 1
         m.d.comb += [skip.eq(flits == p.skip_flits), complete.eq(now & last_part)]
         with m.If(~now):
@@ -192,7 +200,8 @@ class LineReceiver(wiring.Component):
     def _skip_errors(self, m, lanes, base, looking, complete):
         """Lanes whose parts of a skip word are wrong, up to this cycle."""
         p = self.parameters
-        before, wrong = Signal(p.lanes), Signal(p.lanes)
+        before = Signal(p.lanes)
+        wrong = Signal(p.lanes)
         pieces = UNIT_BITS // p.lane_bits
         for lane, word in enumerate(lanes):
             index = (base + self.rank[lane])[:clog2(pieces)] if pieces > 1 else Const(0, 1)
@@ -203,7 +212,8 @@ class LineReceiver(wiring.Component):
 
     def _report(self, m):
         """Once per round of training: the partner's state, and the lanes that are received."""
-        report, info = Signal(report_layout()), Signal(training_layout())
+        report = Signal(report_layout())
+        info = Signal(training_layout())
         for a, used in zip(self.aligners, self.used):
             with m.If(used):
                 m.d.comb += info.eq(a.info)
@@ -219,7 +229,8 @@ class LineReceiver(wiring.Component):
         timer = Signal(range(PATTERN_REPORT_CYCLES))
         lane = Signal(range(p.lanes))
         errors = Signal(lane_errors_layout())
-        wrong, locked = Signal.like(errors.errors), Signal()
+        wrong = Signal.like(errors.errors)
+        locked = Signal()
         m.d.comb += [errors.test.eq(1), errors.lane.eq(lane), errors.locked.eq(locked), errors.errors.eq(wrong)]
         with m.If(self.test):
             m.d.sync += timer.eq(timer + 1)

@@ -69,7 +69,9 @@ class LineTransmitter(wiring.Component):
     def _train(self, m):
         """The word of each lane's training block."""
         p = self.parameters
-        word, count, last = Signal(max(1, clog2(p.block_words))), Signal(range(ROUND_BLOCKS)), Signal()
+        word = Signal(max(1, clog2(p.block_words)))
+        count = Signal(range(ROUND_BLOCKS))
+        last = Signal()
         block_end = word == p.block_words - 1
         round_end = block_end & (count == ROUND_BLOCKS - 1)
         m.d.sync += word.eq(Mux(block_end, 0, word + 1))

@@ -158,7 +158,8 @@ class Link(wiring.Component):
         ]
         m.submodules.overrun = overrun = PulseSynchronizer("receive", "sync")
         m.d.comb += [overrun.i.eq(line.entry_valid & ~crossing.w_rdy), self.overrun.eq(overrun.o)]
-        entry, entry_valid = Signal(entry_layout(p)), Signal()
+        entry = Signal(entry_layout(p))
+        entry_valid = Signal()
         m.d.comb += [entry.eq(crossing.r_data), entry_valid.eq(crossing.r_rdy)]
         return entry, entry_valid
 
@@ -221,7 +222,9 @@ class Link(wiring.Component):
 
     def _inject(self, m):
         """A rising bit waits for a flit that it can hit."""
-        before, waiting, hit = Signal(LinkInject), Signal(LinkInject), Signal(LinkInject)
+        before = Signal(LinkInject)
+        waiting = Signal(LinkInject)
+        hit = Signal(LinkInject)
         asked = Signal.like(Cat(waiting.as_value()))
         m.d.comb += [
             asked.eq(waiting.as_value() | self.inject_always.as_value()),

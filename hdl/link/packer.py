@@ -54,7 +54,8 @@ class Packer(wiring.Component):
         p = self.parameters
         remainder = Signal(p.unit_bits)  # units of ``tail`` still to be sent, its last ones
         tail = Signal(p.word_bits, reset_less=True)
-        beat, begin = Signal(p.word_bits), Signal()
+        beat = Signal(p.word_bits)
+        begin = Signal()
         self._choose(m, beat, begin, room=~self.last | (remainder != p.units - 1))
         if p.units == 1:
             m.d.comb += self.word.eq(beat)
@@ -76,8 +77,10 @@ class Packer(wiring.Component):
     def _choose(self, m, beat, begin, room):
         """Which channel's beat begins in this word, if any."""
         channels = self.parameters.channels
-        wanted, held = Signal(channels), Signal(2)
-        contiguous, count = Signal(), Signal(5)
+        wanted = Signal(channels)
+        held = Signal(2)
+        contiguous = Signal()
+        count = Signal(5)
         m.d.comb += [wanted[v].eq(self.i_payload[v].valid & self.credit[v]) for v in range(channels)]
         with m.If(self.first):
             m.d.comb += self.channel.eq(held)

@@ -124,8 +124,12 @@ class Receiver(wiring.Component):
         m.submodules.flit = flit = Memory(shape=p.word_bits, depth=1 << clog2(p.flit_words), init=[])
         write, read = flit.write_port(), flit.read_port(domain="comb")
         slot = Signal(clog2(p.flit_words))
-        crc, state, word = Signal(CRC_BITS), Signal(CRC_BITS), Signal(p.word_bits)
-        header, passed, checked = Signal(header_layout()), Signal(), Signal()
+        crc = Signal(CRC_BITS)
+        state = Signal(CRC_BITS)
+        word = Signal(p.word_bits)
+        header = Signal(header_layout())
+        passed = Signal()
+        checked = Signal()
         m.d.comb += [
             word.eq(self.word ^ (self.inject.corrupt & self.last)),
             self.injected.corrupt.eq(self.inject.corrupt & self.valid & self.last),
@@ -175,9 +179,13 @@ class Receiver(wiring.Component):
     def _sequence(self, m, header, good):
         """Go-back-N: what is accepted, what is missing."""
         p, answer = self.parameters, self.answer
-        expected, offset = Signal(SEQUENCE_BITS), Signal(SEQUENCE_BITS)
-        refuse, nak, epoch = Signal(4), Signal(), Signal(EPOCH_BITS)
-        numbered, in_order = Signal(), Signal()
+        expected = Signal(SEQUENCE_BITS)
+        offset = Signal(SEQUENCE_BITS)
+        refuse = Signal(4)
+        nak = Signal()
+        epoch = Signal(EPOCH_BITS)
+        numbered = Signal()
+        in_order = Signal()
         m.d.comb += [
             numbered.eq(good & self.listen & (header.type != FlitType.HELLO)),
             self.sequenced.eq(numbered),
@@ -207,7 +215,8 @@ class Receiver(wiring.Component):
 
     def _messages(self, m, header, good):
         """What the trailer says of the other direction. It counts whether or not the flit comes in order."""
-        message, heard = Signal(), Signal()
+        message = Signal()
+        heard = Signal()
         m.d.comb += [
             message.eq(good & self.listen & (header.type != FlitType.HELLO)),
             heard.eq(message & ~self.inject.deaf), self.injected.deaf.eq(message & self.inject.deaf),

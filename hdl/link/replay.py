@@ -75,8 +75,10 @@ class Replay(wiring.Component):
         p = self.parameters
         base, following, cursor = (Signal(SEQUENCE_BITS, name=n) for n in ("base", "next", "cursor"))
         current = Signal(SEQUENCE_BITS)
-        outstanding, progress = Signal(SEQUENCE_BITS), Signal(SEQUENCE_BITS)
-        pending, go_back = Signal(), Signal()
+        outstanding = Signal(SEQUENCE_BITS)
+        progress = Signal(SEQUENCE_BITS)
+        pending = Signal()
+        go_back = Signal()
         m.d.comb += [
             outstanding.eq(following - base),
             self.sequence.eq(Mux(self.first, cursor, current)),
@@ -103,9 +105,9 @@ class Replay(wiring.Component):
         with m.If(go_back):
             m.d.comb += after.eq(base)
             m.d.sync += self.epoch.eq(self.epoch + 1)
-        with m.Elif(self.advance & self.last & (self.keep | self.again)):
+        # An acknowledgement may overtake the cursor during a replay, and while a flit is sent.
+        with m.Elif(self.advance & self.last & (self.keep | self.again) & (cursor == current)):
             m.d.comb += after.eq(current + 1)
-        # An acknowledgement may overtake the cursor during a replay.
         m.d.sync += [
             base.eq(base + progress),
             cursor.eq(Mux((after - base)[:SEQUENCE_BITS] < progress, base + progress, after)),

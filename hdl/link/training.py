@@ -87,12 +87,15 @@ class Training(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
-        fresh, seen = Signal(), Signal()
+        fresh = Signal()
+        seen = Signal()
         refusals = Signal(range(REFUSAL_FLITS + 1))
         attempt = Signal(range(p.training_timeout + 1))  # cycles of this attempt to train
         away = Signal(32)  # cycles since the link was up
-        overdue, down = Signal(), Signal(Cause)
-        differs, complaint = Signal(), Signal(Cause)
+        overdue = Signal()
+        down = Signal(Cause)
+        differs = Signal()
+        complaint = Signal(Cause)
         flags = self.partner_hello.flags
         m.d.sync += [attempt.eq(attempt + 1), away.eq(away + 1)]
         m.d.comb += [

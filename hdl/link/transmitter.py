@@ -98,20 +98,23 @@ class Transmitter(wiring.Component):
         self.running = Signal()
         self.advance = Signal()
         m.d.comb += self.idle.eq(~self.running)
-        chosen = self._choose(m)
+        self.chosen = self._choose(m)
         self._credits(m)
-        self._line(m, chosen)
+        self._line(m, self.chosen)
         return m
 
     def _choose(self, m):
         """Stage 1: which word comes next. Returns what stage 2 needs to know of it, registered."""
         p, packer, replay = self.parameters, self.packer, self.replay
-        slot, skip = Signal(5), Signal()
+        slot = Signal(5)
+        skip = Signal()
         flits = Signal(range(p.skip_flits + 1))
-        first, last = Signal(), Signal()
+        first = Signal()
+        last = Signal()
         mode = Signal(data.StructLayout({"hello": 1, "again": 1, "new": 1}))
         held = Signal.like(mode)
-        step, ending = Signal(), Signal()  # a word of a flit is made; the run ends before the next
+        step = Signal()  # a word of a flit is made
+        ending = Signal()  # the run ends before the next
         m.d.comb += [
             skip.eq(flits == p.skip_flits),
             first.eq(slot == 0),
@@ -179,13 +182,13 @@ class Transmitter(wiring.Component):
     def _hello_word(self, m, slot):
         """The word of a HELLO flit: the hash, the rest, zeros."""
         p = self.parameters
-        word = Signal(p.word_bits)
+        hello_word = Signal(p.word_bits)
         units = [self.config_hash, self.hello.as_value()]
         with m.Switch(slot):
             for i in range(-(-len(units) // p.units)):
                 with m.Case(i):
-                    m.d.comb += word.eq(Cat(units[i * p.units:(i + 1) * p.units]))
-        return word
+                    m.d.comb += hello_word.eq(Cat(units[i * p.units:(i + 1) * p.units]))
+        return hello_word
 
     def _credits(self, m):
         """Beats are taken while the receiver's cumulative allowance is above what was taken."""
@@ -201,14 +204,17 @@ class Transmitter(wiring.Component):
     def _line(self, m, chosen):
         """Stages 2 and 3: trailer and CRC, then the scrambler; the line register."""
         p, replay = self.parameters, self.replay
-        word, last_word, scrambled = Signal(p.word_bits), Signal(p.word_bits), Signal(p.word_bits)
+        plain = Signal(p.word_bits)
+        last_word = Signal(p.word_bits)
+        scrambled = Signal(p.word_bits)
         header = Signal(header_layout())
-        state, crc = Signal(CRC_BITS), Signal(CRC_BITS)
+        state = Signal(CRC_BITS)
+        crc = Signal(CRC_BITS)
         step = Signal()
         m.d.comb += [
             self.advance.eq(self.o_line.ready | ~self.o_line.valid),
             step.eq(self.advance & chosen.valid & ~chosen.skip),
-            word.eq(Mux(chosen.again, replay.kept_word, chosen.word)),
+            plain.eq(Mux(chosen.again, replay.kept_word, chosen.word)),
             header.type.eq(chosen.type), header.sequence.eq(chosen.sequence), header.epoch.eq(chosen.epoch),
             header.channel.eq(Mux(chosen.again, replay.kept_record.channel, chosen.channel)),
             header.beats.eq(Mux(chosen.again, replay.kept_record.beats, chosen.beats)),
@@ -216,7 +222,7 @@ class Transmitter(wiring.Component):
         ]
         self._answer(m, header, step & chosen.last)
         faulty = self._inject(m, header, step & chosen.last)
-        body = Cat(word[:p.word_bits - UNIT_BITS], faulty)
+        body = Cat(plain[:p.word_bits - UNIT_BITS], faulty)
         m.d.comb += last_word.eq(Cat(body, ~crc_next(state, body)))
 
         keystream = []
@@ -231,10 +237,10 @@ class Transmitter(wiring.Component):
         flip = Signal()
         m.d.comb += [
             flip.eq(self.inject.corrupt & chosen.last), self.injected.corrupt.eq(flip & step),
-            scrambled.eq(Mux(chosen.last, last_word, word) ^ Cat(keystream) ^ flip),
+            scrambled.eq(Mux(chosen.last, last_word, plain) ^ Cat(keystream) ^ flip),
         ]
         with m.If(step):
-            m.d.sync += crc.eq(crc_next(state, word))
+            m.d.sync += crc.eq(crc_next(state, plain))
         with m.If(self.advance):
             m.d.sync += [
                 self.o_line.valid.eq(chosen.valid),

@@ -41,11 +41,17 @@ class Unpacker(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
-        following, working = Signal(5), Signal()
-        beats, channel = Signal(5), Signal(2)  # of the flit
-        held_beats, held_channel = Signal(5), Signal(2)
-        tail, tail_channel = Signal(p.word_bits, reset_less=True), Signal(2)
-        active, last, begins = Signal(), Signal(), Signal()
+        following = Signal(5)
+        working = Signal()
+        beats = Signal(5)  # of the flit
+        channel = Signal(2)  # of the flit
+        held_beats = Signal(5)
+        held_channel = Signal(2)
+        tail = Signal(p.word_bits, reset_less=True)
+        tail_channel = Signal(2)
+        active = Signal()
+        last = Signal()
+        begins = Signal()
         m.d.comb += [
             active.eq(self.start | working),
             self.index.eq(Mux(self.start, 0, following)),

@@ -1,0 +1,195 @@
+"""The compute self-test as data: a short table of steps that a small engine expands, at speed, into the pins of a macro.
+
+A step loads one bank and then computes from it, while the next step loads the other one. Weights, signs and activations
+come from a few gates per lane, which turn a position or the words of a linear generator into a word with a bit per
+lane. :func:`~mbist.compute_pins.expand` is the golden model of the engine, ``docs/cbist.md`` says what the steps are for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import Field, dataclass, field, fields
+from enum import IntEnum
+from typing import Any
+
+from hdl.config import Config
+
+#: Rows of the engine's table.
+TABLE_STEPS = 32
+
+
+class Lanes(IntEnum):
+    """A bit per lane, from a position ``p`` or at random."""
+    ZERO = 0
+    ONE = 1
+    STRIPE = 2
+    """Bit ``p / 2 mod row_bits`` of the lane's number, inverted if ``p`` is odd: the operands of the adders of one level
+    differ."""
+    POWER = 3
+    """The first ``2^(p mod (row_bits + 1))`` lanes."""
+    PAIR = 4
+    """Planes in even slots: the last lane; in odd ones the first ``2^(p mod row_bits)`` lanes."""
+    RANDOM = 5
+    DENSE = 6
+    """Seven lanes in eight."""
+
+
+class Value(IntEnum):
+    """Activations, from a position ``p`` or at random: the value of the selected lanes, whose complement the others
+    have."""
+    RANDOM = 0
+    """Every lane its own; nothing is selected."""
+    EQUAL = 1
+    """Random, but one value."""
+    BIT = 2
+    """``2^(p mod 9)``; the highest bit is the sign."""
+    EXTREME = 3
+    """255 if ``p`` is odd, else -256."""
+    BORROW = 4
+    """``-2^(p mod 9)``, and -1 in the last lane; nothing is selected."""
+
+
+class Mask(IntEnum):
+    """Stored magnitude bits, by the number ``i`` of the repetition."""
+    FIRST = 0
+    """Bit 0: the psum is the sum of a plane."""
+    BIT = 1
+    """Bit ``i mod planes``."""
+    PAIR = 2
+    """Bit 0 and one of the others in turn."""
+    HIGH = 3
+    """The highest two."""
+    ALL = 4
+    RANDOM = 5
+
+
+class Read(IntEnum):
+    """Words that are read through the test port in place of computing, of both banks."""
+    NONE = 0
+    RECORD = 1
+    """Sign word, bank record, and the codes behind them, which name no word."""
+    ALL = 2
+
+
+class Repair(IntEnum):
+    """The macro's repair inputs from the beginning of the step's load."""
+    NONE = 0
+    ALL = 1
+    """Every column is moved by all the spares."""
+    SWEEP = 2
+    """None at first; while the step computes, the first column that is moved goes up by one in each cycle."""
+
+
+def _bits(width: int, default: Any) -> Any:
+    return field(default=default, metadata={"bits": width})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestStep:
+    """One row of the table, expanded ``repeat`` times.
+
+    Attributes
+    ----------
+    planes, sign : Lanes
+        What the bank is loaded with; a plane's position is the number of the repetition plus the slot's.
+    constant : bool
+        A random negation constant, else zero.
+    mask : Mask
+    m, e, m_step, e_step : int
+        Group scale at first, and what each repetition adds to it. The first slot grows by three.
+    partial : bool
+        Loads lanes, and sign word and group, or leaves them, at random.
+    keep : bool
+        Of four repetitions, the first and last load one random word, the others its complement, also as the group.
+    spread : bool
+        Loads column after column, each with words of its own, while the classes beside it offer the complement.
+    value : Value, select : Lanes
+        Activations; the position counts the vectors of all repetitions.
+    vectors : int
+        Of a repetition.
+    length : int
+        Planes that are issued for a vector, from slots that go on counting.
+    wild : bool
+        Idle cycles, and ``first``, ``last``, ``step`` and bank at random in every cycle, while nothing is loaded.
+    read : Read
+        Reads words instead of computing.
+    reset : bool
+        Ends with a cycle of reset.
+    repair : Repair
+    """
+    __test__ = False  # no test of pytest
+
+    planes: Lanes = _bits(3, Lanes.RANDOM)
+    sign: Lanes = _bits(3, Lanes.RANDOM)
+    constant: bool = _bits(1, True)
+    mask: Mask = _bits(3, Mask.FIRST)
+    m: int = _bits(3, 0)
+    e: int = _bits(5, 0)
+    m_step: int = _bits(3, 0)
+    e_step: int = _bits(5, 0)
+    partial: bool = _bits(1, False)
+    keep: bool = _bits(1, False)
+    spread: bool = _bits(1, False)
+    value: Value = _bits(3, Value.RANDOM)
+    select: Lanes = _bits(3, Lanes.ONE)
+    vectors: int = _bits(9, 16)
+    length: int = _bits(4, 1)
+    wild: bool = _bits(1, False)
+    read: Read = _bits(2, Read.NONE)
+    reset: bool = _bits(1, False)
+    repair: Repair = _bits(2, Repair.NONE)
+    repeat: int = _bits(7, 1)
+
+    def __post_init__(self):
+        for f in fields(self):
+            value, limit = int(getattr(self, f.name)), 1 << _width(f)
+            low = int(f.name in ("vectors", "length", "repeat"))
+            if not low <= value < limit:
+                raise ValueError(f"{f.name} must be from {low} to {limit - 1}, not {value}")
+
+
+def _width(f: Field) -> int:
+    return f.metadata["bits"]
+
+
+#: Bits of a row of the table.
+STEP_BITS = sum(map(_width, fields(TestStep)))
+
+
+def check(program: Sequence[TestStep]):
+    """Raises :class:`ValueError` if the engine cannot hold the program."""
+    if not 1 <= len(program) <= TABLE_STEPS:
+        raise ValueError(f"the program must have from 1 to {TABLE_STEPS} steps, not {len(program)}")
+
+
+def column_program(config: Config) -> tuple[TestStep, ...]:
+    """What a column is tested with, as ``docs/cbist.md`` explains."""
+    big = {"value": Value.EQUAL, "planes": Lanes.DENSE, "sign": Lanes.ZERO}
+    return (
+        # Adder tree: random lanes, then sums as far from zero as they get, at every level.
+        TestStep(vectors=64, repeat=2),
+        TestStep(vectors=2 * config.row_bits, planes=Lanes.ONE, value=Value.EXTREME, select=Lanes.STRIPE,
+                 sign=Lanes.ZERO),
+        TestStep(vectors=2 * config.row_bits, planes=Lanes.ONE, value=Value.EXTREME, select=Lanes.STRIPE,
+                 sign=Lanes.STRIPE, repeat=4),
+        TestStep(vectors=16, planes=Lanes.POWER, value=Value.EXTREME, sign=Lanes.ZERO),
+        # Scale: one bit set at every place, then one bit clear, with every exponent; large psums with every factor.
+        TestStep(vectors=14, planes=Lanes.POWER, value=Value.BIT, sign=Lanes.ZERO, constant=False, mask=Mask.BIT,
+                 e_step=1, repeat=32),
+        TestStep(vectors=7, length=2, planes=Lanes.PAIR, value=Value.BORROW, sign=Lanes.ZERO, constant=False,
+                 mask=Mask.PAIR, e_step=1, repeat=48),
+        TestStep(vectors=8, length=2, mask=Mask.HIGH, e_step=11, m_step=3, repeat=24, **big),
+        TestStep(vectors=8, length=2, mask=Mask.HIGH, planes=Lanes.ONE, sign=Lanes.ZERO, value=Value.EXTREME,
+                 constant=False, m=7, e=31, e_step=31, repeat=4),
+        # Shifter and accumulator: each shift with random sums, then all planes in a row.
+        TestStep(vectors=16, mask=Mask.BIT, m=1, m_step=3, e_step=11, repeat=16),
+        TestStep(vectors=3, length=config.planes, mask=Mask.ALL, value=Value.EQUAL, planes=Lanes.POWER,
+                 sign=Lanes.ZERO, m_step=3, e_step=11, repeat=8),
+        # Control: any order of first, last, step and bank.
+        TestStep(vectors=5, length=8, mask=Mask.RANDOM, wild=True, partial=True, m=4, e=6, m_step=3, e_step=11,
+                 repeat=10),
+        TestStep(vectors=5, length=8, mask=Mask.ALL, wild=True, m=4, e=6, m_step=3, e_step=5, repeat=6, **big),
+        # Read path: every word, against the complement in the other bank and in what is not selected.
+        TestStep(read=Read.RECORD, keep=True, repeat=4),
+        TestStep(read=Read.ALL, keep=True, repeat=4),
+        TestStep(vectors=12, mask=Mask.BIT, reset=True, e_step=1, m=3, repeat=8, **big),
+        TestStep(),
+    )

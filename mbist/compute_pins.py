@@ -204,10 +204,9 @@ class _Engine:
     def _reads(self, read: Read):
         """Cycles that read: column, bank and word."""
         config = self.config
-        codes = 1 << clog2(bist_words(config))
         for column in self.columns:
             for bank in range(2):
-                for word in range(config.slots if read is Read.RECORD else 0, codes):
+                for word in range(config.slots if read is Read.RECORD else 0, bist_words(config)):
                     yield column, bank, word
 
     def _load(self, step: TestStep, repetition: int, bank: int) -> Iterator[dict[str, Any]]:

@@ -65,7 +65,7 @@ class Read(IntEnum):
     """Words that are read through the test port in place of computing, of both banks."""
     NONE = 0
     RECORD = 1
-    """Sign word, bank record, and the codes behind them, which name no word."""
+    """Sign word and bank record."""
     ALL = 2
 
 
@@ -175,21 +175,20 @@ def column_program(config: Config) -> tuple[TestStep, ...]:
         TestStep(vectors=14, planes=Lanes.POWER, value=Value.BIT, sign=Lanes.ZERO, constant=False, mask=Mask.BIT,
                  e_step=1, repeat=32),
         TestStep(vectors=7, length=2, planes=Lanes.PAIR, value=Value.BORROW, sign=Lanes.ZERO, constant=False,
-                 mask=Mask.PAIR, e_step=1, repeat=48),
-        TestStep(vectors=8, length=2, mask=Mask.HIGH, e_step=11, m_step=3, repeat=24, **big),
-        TestStep(vectors=8, length=2, mask=Mask.HIGH, planes=Lanes.ONE, sign=Lanes.ZERO, value=Value.EXTREME,
-                 constant=False, m=7, e=31, e_step=31, repeat=4),
+                 mask=Mask.PAIR, e_step=1, repeat=36),
+        TestStep(vectors=7, length=2, mask=Mask.HIGH, e_step=11, m_step=3, repeat=32, **big),
+        TestStep(vectors=2, length=config.planes, mask=Mask.ALL, planes=Lanes.ONE, sign=Lanes.ZERO, value=Value.EXTREME,
+                 constant=False, m=7, e=31, e_step=31, repeat=8),
         # Shifter and accumulator: each shift with random sums, then all planes in a row.
-        TestStep(vectors=16, mask=Mask.BIT, m=1, m_step=3, e_step=11, repeat=16),
+        TestStep(vectors=8, mask=Mask.BIT, m=1, m_step=3, e_step=11, repeat=32),
         TestStep(vectors=3, length=config.planes, mask=Mask.ALL, value=Value.EQUAL, planes=Lanes.POWER,
                  sign=Lanes.ZERO, m_step=3, e_step=11, repeat=8),
         # Control: any order of first, last, step and bank.
-        TestStep(vectors=5, length=8, mask=Mask.RANDOM, wild=True, partial=True, m=4, e=6, m_step=3, e_step=11,
-                 repeat=10),
-        TestStep(vectors=5, length=8, mask=Mask.ALL, wild=True, m=4, e=6, m_step=3, e_step=5, repeat=6, **big),
+        TestStep(vectors=2, length=8, wild=True, keep=True, repeat=28),
+        TestStep(vectors=5, length=8, mask=Mask.ALL, wild=True, m=4, e=6, m_step=3, e_step=5, repeat=5, **big),
         # Read path: every word, against the complement in the other bank and in what is not selected.
-        TestStep(read=Read.RECORD, keep=True, repeat=4),
+        TestStep(read=Read.RECORD, keep=True, repeat=8),
         TestStep(read=Read.ALL, keep=True, repeat=4),
-        TestStep(vectors=12, mask=Mask.BIT, reset=True, e_step=1, m=3, repeat=8, **big),
+        TestStep(vectors=9, mask=Mask.BIT, reset=True, partial=True, e_step=3, m=3, repeat=12, **big),
         TestStep(),
     )

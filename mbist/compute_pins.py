@@ -21,6 +21,9 @@ from .compute_test import Lanes, Mask, Read, Repair, TestStep, Value, check
 #: The generator's state at the start.
 SEED = 0x9E3779B97F4A7C15
 
+#: A step whose words are all random.
+_NOISE = TestStep()
+
 Bits = np.ndarray
 
 
@@ -78,7 +81,8 @@ def activations(config: Config, step: TestStep, position: int, word: Bits) -> Bi
         value = 255 if position % 2 else -256
     else:
         value, other, chosen = -1 << position % ACT_BITS, -1, np.arange(config.rows) < config.rows - 1
-    return np.where(chosen, _bits(value, ACT_BITS)[:, None], _bits(~value if other is None else other, ACT_BITS)[:, None])
+    rest = _bits(~value if other is None else other, ACT_BITS)
+    return np.where(chosen, _bits(value, ACT_BITS)[:, None], rest[:, None])
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,7 @@ class _Engine:
 
     def begin(self, first: tuple[TestStep, int]):
         """Loads both banks, since what they hold is unknown."""
-        for load in (*self._load(TestStep(), 0, 1), *self._load(*first, 0)):
+        for load in (*self._load(_NOISE, 0, 1), *self._load(*first, 0)):
             self._cycle(-1, load=load)
 
     def run(self, number: int, step: TestStep, repetition: int, following: tuple[TestStep, int]):
@@ -263,14 +267,14 @@ class _Engine:
             Mask.ALL: (1 << planes) - 1,
         }[mask]
 
-    def _cycle(self, number: int, step: TestStep = TestStep(), work: deque | None = None,
+    def _cycle(self, number: int, step: TestStep = _NOISE, work: deque | None = None,
                load: dict[str, Any] | None = None, reset: bool = False):
         """One cycle: the next of ``work``, one of a load, and noise on everything else."""
         config, layout = self.config, issue_layout(self.config)
         word = next(self.words)
         issue = {"valid": 0, "first": word[3], "last": word[4], "step": word[5], "bank": word[6],
                  "plane": _number(_tap(word, layout["plane"].width, 8))}
-        act = activations(config, TestStep(), 0, word)
+        act = activations(config, _NOISE, 0, word)
         codes = clog2(bist_words(config))
         read = {"read": False, "read_bank": word[40], "read_word": _tap(word, codes, 41), "read_column": 0}
         if work and not (step.wild and word[30] and word[31]):

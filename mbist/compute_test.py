@@ -1,12 +1,12 @@
-"""The compute self-test as data: a short table of steps that a small engine expands, at speed, into the pins of a macro.
+"""The compute self-test as data: a short table of steps that a small engine expands into the pins of a macro.
 
 A step loads one bank and then computes from it, while the next step loads the other one. Weights, signs and activations
 come from a few gates per lane, which turn a position or the words of a linear generator into a word with a bit per
-lane. :func:`~mbist.compute_pins.expand` is the golden model of the engine, ``docs/cbist.md`` says what the steps are for.
+lane. :func:`~mbist.compute_pins.expand` is the golden model of the engine, ``docs/cbist.md`` says what each step finds.
 """
 
 from collections.abc import Sequence
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any
 
@@ -21,7 +21,7 @@ class Lanes(IntEnum):
     ZERO = 0
     ONE = 1
     STRIPE = 2
-    """Bit ``p / 2 mod row_bits`` of the lane's number, inverted if ``p`` is odd: the operands of the adders of one level
+    """Bit ``p / 2 mod row_bits`` of the lane's number, inverted if ``p`` is odd: operands of one level's adders
     differ."""
     POWER = 3
     """The first ``2^(p mod (row_bits + 1))`` lanes."""
@@ -78,8 +78,15 @@ class Repair(IntEnum):
     """None at first; while the step computes, the first column that is moved goes up by one in each cycle."""
 
 
-def _bits(width: int, default: Any) -> Any:
-    return field(default=default, metadata={"bits": width})
+#: Bits of each field of a row of the table.
+FIELD_BITS = {
+    "planes": 3, "sign": 3, "constant": 1, "mask": 3, "m": 3, "e": 5, "m_step": 3, "e_step": 5, "partial": 1,
+    "keep": 1, "spread": 1, "value": 3, "select": 3, "vectors": 9, "length": 4, "wild": 1, "read": 2, "reset": 1,
+    "repair": 2, "repeat": 7,
+}
+
+#: Bits of a row.
+STEP_BITS = sum(FIELD_BITS.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,41 +124,33 @@ class TestStep:
     """
     __test__ = False  # no test of pytest
 
-    planes: Lanes = _bits(3, Lanes.RANDOM)
-    sign: Lanes = _bits(3, Lanes.RANDOM)
-    constant: bool = _bits(1, True)
-    mask: Mask = _bits(3, Mask.FIRST)
-    m: int = _bits(3, 0)
-    e: int = _bits(5, 0)
-    m_step: int = _bits(3, 0)
-    e_step: int = _bits(5, 0)
-    partial: bool = _bits(1, False)
-    keep: bool = _bits(1, False)
-    spread: bool = _bits(1, False)
-    value: Value = _bits(3, Value.RANDOM)
-    select: Lanes = _bits(3, Lanes.ONE)
-    vectors: int = _bits(9, 16)
-    length: int = _bits(4, 1)
-    wild: bool = _bits(1, False)
-    read: Read = _bits(2, Read.NONE)
-    reset: bool = _bits(1, False)
-    repair: Repair = _bits(2, Repair.NONE)
-    repeat: int = _bits(7, 1)
+    planes: Lanes = Lanes.RANDOM
+    sign: Lanes = Lanes.RANDOM
+    constant: bool = True
+    mask: Mask = Mask.FIRST
+    m: int = 0
+    e: int = 0
+    m_step: int = 0
+    e_step: int = 0
+    partial: bool = False
+    keep: bool = False
+    spread: bool = False
+    value: Value = Value.RANDOM
+    select: Lanes = Lanes.ONE
+    vectors: int = 16
+    length: int = 1
+    wild: bool = False
+    read: Read = Read.NONE
+    reset: bool = False
+    repair: Repair = Repair.NONE
+    repeat: int = 1
 
     def __post_init__(self):
-        for f in fields(self):
-            value, limit = int(getattr(self, f.name)), 1 << _width(f)
-            low = int(f.name in ("vectors", "length", "repeat"))
+        for name, bits in FIELD_BITS.items():
+            value, limit = int(getattr(self, name)), 1 << bits
+            low = int(name in ("vectors", "length", "repeat"))
             if not low <= value < limit:
-                raise ValueError(f"{f.name} must be from {low} to {limit - 1}, not {value}")
-
-
-def _width(f: Field) -> int:
-    return f.metadata["bits"]
-
-
-#: Bits of a row of the table.
-STEP_BITS = sum(map(_width, fields(TestStep)))
+                raise ValueError(f"{name} must be from {low} to {limit - 1}, not {value}")
 
 
 def check(program: Sequence[TestStep]):
@@ -162,7 +161,7 @@ def check(program: Sequence[TestStep]):
 
 def column_program(config: Config) -> tuple[TestStep, ...]:
     """What a column is tested with, as ``docs/cbist.md`` explains."""
-    big = {"value": Value.EQUAL, "planes": Lanes.DENSE, "sign": Lanes.ZERO}
+    big: dict[str, Any] = {"value": Value.EQUAL, "planes": Lanes.DENSE, "sign": Lanes.ZERO}
     return (
         # Adder tree: random lanes, then sums as far from zero as they get, at every level.
         TestStep(vectors=64, repeat=2),

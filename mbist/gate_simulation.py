@@ -6,14 +6,15 @@ and aliasing is counted, not estimated.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
 
-from .netlist import ONE, Kind, Netlist
+from .netlist import ONE, Netlist
 from .signature import TAPS, WIDTH, stages
 from .stuck_at import Faults, Pin
 
@@ -86,14 +87,16 @@ def simulate(netlist: Netlist, stimuli: Mapping[str, np.ndarray], faults: Faults
     stage = np.concatenate([WIDTH * i + stages(len(netlist.outputs[name])) for i, name in enumerate(observe)])
     state = np.random.default_rng(seed).integers(0, 2, len(netlist.q)).astype(np.uint8)
     change = np.flatnonzero(np.diff(netlist.level) | np.diff(netlist.kind)) + 1
-    begins = np.concatenate([[0], change, [len(netlist.kind)]])
+    begins = np.unique(np.concatenate([[0], change, [len(netlist.kind)]]))
     circuit = (netlist.kind[begins[:-1]], begins, *(part.astype(np.uint32) for part in (
         netlist.a, netlist.b, netlist.c, netlist.out, netlist.d, netlist.q)))
     fixed = (*circuit, netlist.nets, nets.astype(np.uint32), values, state, observed.astype(np.uint32),
              stage.astype(np.int32), len(observe), TAPS, listen.astype(np.uint8))
 
+    compiled: Callable[..., Any] = _run
+
     def one_pass(some: np.ndarray, good: np.ndarray, record: bool):
-        return _run(*fixed, *_injections(netlist, faults, some), good, record)
+        return compiled(*fixed, *_injections(netlist, faults, some), good, record)
 
     good = np.zeros((cycles, len(observed)), np.uint8)
     _, registers = one_pass(np.empty(0, np.int64), good, True)
@@ -195,8 +198,8 @@ def _gates(kind, a, b, c, out, net, begin, end):
 
 
 @numba.njit(cache=True, nogil=True)
-def _run(run_kind, run_begin, a, b, c, out, d, q, nets, input_nets, values, state, observed, stage, registers, taps, listen,
-         gates, at_gate, at_flop, at_net, sources, following, pins, effect, good, record):
+def _run(run_kind, run_begin, a, b, c, out, d, q, nets, input_nets, values, state, observed, stage, registers, taps,
+         listen, gates, at_gate, at_flop, at_net, sources, following, pins, effect, good, record):
     """One pass. Returns the first cycle of each machine's difference, and the signature registers."""
     every = ~np.uint64(0)
     net = np.zeros((nets, WORDS), np.uint64)

@@ -137,7 +137,8 @@ class Netlist:
         outputs = {name: nets for name, nets in self.outputs.items() if name not in names}
         needed = self.fan_in(np.concatenate(list(outputs.values())), through_flops=True)
         gates, flops = needed[self.out], needed[self.q]
-        return replace(self, **{name: getattr(self, name)[gates] for name in ("kind", "a", "b", "c", "out", "level", "gate_site")},
+        per_gate = ("kind", "a", "b", "c", "out", "level", "gate_site")
+        return replace(self, **{name: getattr(self, name)[gates] for name in per_gate},
                        **{name: getattr(self, name)[flops] for name in ("d", "q", "flop_site")}, outputs=outputs)
 
 
@@ -180,37 +181,37 @@ def _parse(module: dict) -> Netlist:
     numbers: dict[int | str, int] = {"0": ZERO, "1": ONE, "x": ZERO}
     names = ["0", "1"]
 
-    def net(bit: int | str) -> int:
+    def number(bit: int | str) -> int:
         if bit not in numbers:
             numbers[bit] = len(names)
-            names.append(f"n{bit}")
+            names.append("")
         return numbers[bit]
 
     gates, flops = [], []
     for cell in module["cells"].values():
         if cell["type"] == "$scopeinfo":
             continue
-        pins = {pin: net(bits[0]) for pin, bits in cell["connections"].items()}
+        pins = {pin: number(bits[0]) for pin, bits in cell["connections"].items()}
         site = "gate" in cell["attributes"]
         if cell["type"] == "$_DFF_P_":
             flops.append((pins["D"], pins["Q"], site))
         else:
-            a = pins["A"]
-            gates.append((Kind[cell["type"][2:-1]], a, pins.get("B", a), pins.get("S", a), pins["Y"], site))
-    inputs, outputs = {}, {}
+            first = pins["A"]
+            gates.append((Kind[cell["type"][2:-1]], first, pins.get("B", first), pins.get("S", first), pins["Y"], site))
+    inputs: dict[str, np.ndarray] = {}
+    outputs: dict[str, np.ndarray] = {}
     for name, port in module["ports"].items():
-        nets = np.array([net(bit) for bit in port["bits"]], np.int32)
+        nets = np.array([number(bit) for bit in port["bits"]], np.int32)
         if name != "clk":
             (inputs if port["direction"] == "input" else outputs)[name] = nets
     for name, wire in module["netnames"].items():
         for i, bit in enumerate(wire["bits"]):
-            if bit in numbers and isinstance(bit, int) and (not wire.get("hide_name") or names[net(bit)][0] == "n"):
-                names[net(bit)] = f"{name}[{i}]"
+            if isinstance(bit, int) and bit in numbers and (not wire.get("hide_name") or not names[numbers[bit]]):
+                names[numbers[bit]] = f"{name}[{i}]"
     known = {ZERO, ONE, *(int(n) for nets in inputs.values() for n in nets), *(q for _, q, _ in flops)}
     kind, a, b, c, out, gate_site, level = np.array(_levelised(gates, known), np.int32).reshape(-1, 7).T
     d, q, flop_site = np.array(flops, np.int32).reshape(-1, 3).T
-    return Netlist(names, kind, a, b, c, out, level, d, q, gate_site.astype(bool), flop_site.astype(bool), inputs,
-                   outputs)
+    return Netlist(names, kind, a, b, c, out, level, d, q, gate_site > 0, flop_site > 0, inputs, outputs)
 
 
 def _levelised(gates: list[tuple], known: set[int]) -> list[tuple]:

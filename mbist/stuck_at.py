@@ -87,7 +87,7 @@ def transition(netlist: Netlist) -> Faults:
 
 
 def _faults(netlist: Netlist, slow: bool) -> Faults:
-    ports = np.unique(np.concatenate([nets for nets in netlist.inputs.values()]))
+    ports = np.unique(np.concatenate(list(netlist.inputs.values())))
     gates, flops = np.flatnonzero(netlist.gate_site), np.flatnonzero(netlist.flop_site)
     two = gates[netlist.kind[gates] != Kind.NOT]
     sites = [(Pin.A, gates), (Pin.B, two), (Pin.OUT, gates), (Pin.D, flops), (Pin.Q, flops), (Pin.INPUT, ports)]
@@ -108,7 +108,8 @@ def _faults(netlist: Netlist, slow: bool) -> Faults:
         if first in number and second in number:
             parent[find(2 * number[first] + value)] = find(2 * number[second] + other)
 
-    stems = {int(netlist.out[g]): (Pin.OUT, int(g)) for g in gates} | {int(netlist.q[f]): (Pin.Q, int(f)) for f in flops}
+    stems = {int(netlist.out[g]): (Pin.OUT, int(g)) for g in gates}
+    stems |= {int(netlist.q[f]): (Pin.Q, int(f)) for f in flops}
     stems |= {int(net): (Pin.INPUT, int(net)) for net in ports}
     loads = netlist.loads
     for site in pins:

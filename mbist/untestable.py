@@ -1,16 +1,15 @@
 """Stuck-at faults that no test finds, proven by SAT.
 
 A fault shows for the first time in a cycle that both machines begin in the same state, which the fault-free machine has
-reached. So a fault is untestable if, after ``history`` cycles of the fault-free machine from any state, no input makes an
-observed output or the next state of some flip-flop differ (Cheng, "Redundancy removal for sequential circuits without
-reset states", IEEE TCAD 1993). What this does not prove may still be untestable: it is counted as testable.
+reached. So a fault is untestable if, after ``history`` cycles of the fault-free machine from any state, no input makes
+an observed output or the next state of some flip-flop differ (Cheng, "Redundancy removal for sequential circuits
+without reset states", IEEE TCAD 1993). What this does not prove may still be untestable: it is counted as testable.
 """
 
+import numpy as np
 from pysat.solvers import Solver
 
-import numpy as np
-
-from .netlist import ONE, ZERO, Kind, Netlist
+from .netlist import Kind, Netlist
 from .stuck_at import Faults, Pin
 
 #: Clauses of a gate: literals 1, 2, 3, 4 are a, b, the output, and a multiplexer's select.
@@ -35,8 +34,6 @@ class _Unrolled:
         self.count = 0
         self.true = self.fresh()
         self.solver.add_clause([self.true])
-        self.driver = {int(net): gate for gate, net in enumerate(netlist.out)}
-        self.state_of = {int(net): flop for flop, net in enumerate(netlist.q)}
         self.frames = [self._nets() for _ in range(frames)]
         for before, after in zip([None, *self.frames], self.frames):
             self._frame(before, after)
@@ -52,8 +49,7 @@ class _Unrolled:
         n = self.netlist
         for flop in range(len(n.q)):
             # A memory holds anything: it was written before the history began.
-            known = before is not None and n.flop_site[flop]
-            after[n.q[flop]] = before[n.d[flop]] if known else self.fresh()
+            after[n.q[flop]] = self.fresh() if before is None or not n.flop_site[flop] else before[n.d[flop]]
         for nets in n.inputs.values():
             for net in nets:
                 after[net] = self.fresh()
@@ -74,7 +70,8 @@ class _Unrolled:
         pin, index = Pin(faults.pin[number]), int(faults.index[number])
         stuck = self.true if faults.value[number] else -self.true
         if pin is Pin.D:
-            return self.solver.solve(assumptions=[-stuck * 1 if good[n.d[index]] == stuck else self._differ(good[n.d[index]], stuck)])
+            value = good[n.d[index]]
+            return self.solver.solve(assumptions=[-value if faults.value[number] else value])
         faulty: dict[int, int] = {}
         start = 0
         if pin in (Pin.A, Pin.B, Pin.OUT):
@@ -106,8 +103,19 @@ class _Unrolled:
         return out
 
 
-def untestable(netlist: Netlist, faults: Faults, numbers: np.ndarray, observe: tuple[str, ...], history: int) -> np.ndarray:
-    """bool array: which of some stuck-at faults are proven untestable."""
+def untestable(netlist: Netlist, faults: Faults, numbers: np.ndarray, observe: tuple[str, ...],
+               history: int) -> np.ndarray:
+    """bool array: which of some stuck-at faults are proven untestable.
+
+    Parameters
+    ----------
+    numbers : int array
+        The faults of ``faults`` that are tried.
+    observe : tuple of str
+        Output ports.
+    history : int
+        Cycles of the fault-free machine before the one in which the fault shows.
+    """
     machine = _Unrolled(netlist, history + 1)
     observed = np.concatenate([netlist.outputs[name] for name in observe])
     return np.array([not machine.shows(faults, int(number), observed) for number in numbers], bool)

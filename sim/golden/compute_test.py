@@ -27,7 +27,7 @@ def column_outputs(config: Config, pins: Mapping[str, np.ndarray]) -> dict[str, 
     cycles = len(pins["rst"])
 
     def fields(bits: np.ndarray, shape) -> dict[str, int]:
-        return {name: _number(bits[shape[name].offset:shape[name].offset + shape[name].width]) for name in shape.members}
+        return {name: _number(bits[shape[name].offset:][:shape[name].width]) for name in shape.members}
 
     store = np.zeros((2, slots, rows), bool)
     sign = np.zeros((2, rows), bool)

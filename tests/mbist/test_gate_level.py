@@ -8,12 +8,13 @@ import pytest
 from hdl.config import configuration
 from mbist import gate_simulation
 from mbist import netlist as netlists
-from mbist.compute_pins import column_pins, expand
+from mbist.compute_pins import column_pins, expand, macro_pins
 from mbist.compute_test import Mask, TestStep, column_program
 from mbist.coverage import column_blocks, measure
 from mbist.gate_simulation import simulate
-from mbist.netlist import Kind, Netlist, SynthesisFailed, column_netlist
+from mbist.netlist import Kind, Netlist, SynthesisFailed, column_netlist, joined, macro_netlist
 from mbist.stuck_at import Pin, stuck_at, transition
+from mbist.switches import measure_switches, switch_program
 from sim.golden.compute_test import column_outputs, signature
 
 TINY = configuration("tiny")
@@ -203,3 +204,29 @@ def test_memories_hold_no_faults(column):
     for pin, sites in ((Pin.OUT, column.gate_site), (Pin.Q, column.flop_site)):
         assert sites[faults.index[faults.pin == pin]].all()
     assert not replace(column, gate_site=~column.gate_site).gate_site[faults.index[faults.pin == Pin.OUT]].any()
+
+
+@pytest.mark.formal
+def test_macro_drives_its_columns_as_modelled(column):
+    """At the gates: every input of every column, moved and not moved. So columns are driven alike where the model of
+    their pins says so."""
+    macro = macro_netlist(TINY, column)
+    whole = expand(TINY, switch_program(TINY))
+    cut = tuple(name for name in macro.outputs if name.startswith("column_"))
+    settled = np.arange(whole.cycles) >= 12
+    seen = simulate(macro, macro_pins(whole), stuck_at(macro), np.arange(0), observe=cut, listen=settled).outputs
+    for number in range(TINY.physical_cols):
+        for name, bits in column_pins(whole, number).items():
+            used = column.loads[column.inputs[name]] > 0
+            assert np.array_equal(seen[f"column_{number}__{name}"][settled][:, used], bits[settled][:, used]), name
+
+
+@pytest.mark.formal
+def test_coverage_of_the_switches(column):
+    """All but a few faults are seen, each through some column."""
+    macro = macro_netlist(TINY, column)
+    part = joined(macro, column, 2, TINY.spare_cols)
+    assert set(part.outputs) == {"word", "scaled__1", "scaled__2"}
+    assert part.gates < macro.gates
+    count, _ = measure_switches(TINY, macro, column, switch_program(TINY))
+    assert count.percent > 98

@@ -7,6 +7,8 @@ what escapes is proven untestable by SAT or counted against the figure. ``docs/c
 import argparse
 import time
 
+from tqdm import tqdm
+
 from bench.report import report
 from hdl.cim.interfaces import classes
 from hdl.config import CONFIGS, configuration
@@ -37,7 +39,7 @@ def main():
     # Columns differ in the cycle in which their load comes: those with the first turn and with the last.
     columns = sorted({0, config.cols - classes(config)})
     stuck: dict[int, Coverage] = {}
-    for column in columns:
+    for column in tqdm(columns, desc="columns", unit="column"):
         drive = expand(config, program, (column,))
         pins = column_pins(drive, column)
         stuck[column] = measure(netlist, stuck_at(netlist), pins, drive.listen, observe=OBSERVE, block=block)

@@ -1,0 +1,357 @@
+"""What the compute self-test drives, cycle by cycle: the golden model of its engine.
+
+The engine owns a macro's inputs while it runs. It has a 64-bit linear generator that steps in every cycle, a register
+that holds one of its words for the length of a load, and counters for slot, vector, repetition and row of the table.
+Inputs that mean nothing in a cycle carry the generator's noise.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hdl.cim.column import Column
+from hdl.cim.interfaces import bist_words, classes, group_layout, issue_layout, member_bits, slot_row_bits
+from hdl.config import ACT_BITS, Config, clog2
+
+from .compute_test import Lanes, Mask, Read, Repair, TestStep, Value, check
+
+#: The generator's state at the start.
+SEED = 0x9E3779B97F4A7C15
+
+#: A step whose words are all random.
+_NOISE = TestStep()
+
+Bits = np.ndarray
+
+
+def generator(state: int = SEED) -> Iterator[Bits]:
+    """Words of 64 bits: Marsaglia's xorshift (Journal of Statistical Software 8, 2003), three rows of 64 XOR gates, of
+    period 2^64 - 1."""
+    limit = (1 << 64) - 1
+    while True:
+        state ^= state << 13 & limit
+        state ^= state >> 7
+        state ^= state << 17 & limit
+        yield _bits(state, 64)
+
+
+def _bits(value: int, width: int) -> Bits:
+    return np.array([value >> i & 1 for i in range(width)], bool)
+
+
+def _number(bits: Bits) -> int:
+    return int(bits @ (1 << np.arange(len(bits))))
+
+
+def _tap(word: Bits, width: int, offset: int) -> Bits:
+    """``width`` bits of a generator's word, from ``offset`` on; wires."""
+    i = np.arange(width)
+    return word[(i + 5 * (i // 64) + offset) % 64]
+
+
+def lanes(config: Config, source: Lanes, position: int, slot: int, word: Bits, offset: int) -> Bits:
+    """bool [rows]: a bit per lane, as :class:`Lanes` says. Only planes have a ``slot``."""
+    row = np.arange(config.rows)
+    if source is Lanes.STRIPE:
+        return (row >> position // 2 % config.row_bits & 1 ^ position & 1).astype(bool)
+    if source is Lanes.POWER:
+        return row < 1 << position % (config.row_bits + 1)
+    if source is Lanes.PAIR:
+        return row < 1 << position % config.row_bits if slot % 2 else row == config.rows - 1
+    if source in (Lanes.ZERO, Lanes.ONE):
+        return np.full(config.rows, source is Lanes.ONE)
+    first, second, third = (_tap(word, config.rows, offset + more) for more in (0, 17, 41))
+    return first if source is Lanes.RANDOM else first | second | third
+
+
+def activations(config: Config, step: TestStep, position: int, word: Bits) -> Bits:
+    """bool [9, rows]: activations of one vector, bit-sliced, as :class:`Value` says."""
+    if step.value is Value.RANDOM:
+        return np.array([_tap(word, config.rows, 7 * bit) for bit in range(ACT_BITS)])
+    chosen = lanes(config, step.select, position, 0, word, 0)
+    other = None
+    if step.value is Value.EQUAL:
+        value = _number(word[:ACT_BITS])
+    elif step.value is Value.BIT:
+        value = 1 << position % ACT_BITS
+    elif step.value is Value.EXTREME:
+        value = 255 if position % 2 else -256
+    else:
+        value, other, chosen = -1 << position % ACT_BITS, -1, np.arange(config.rows) < config.rows - 1
+    rest = _bits(~value if other is None else other, ACT_BITS)
+    return np.where(chosen, _bits(value, ACT_BITS)[:, None], rest[:, None])
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What the engine drives; every array is [cycles, ...], bool unless said otherwise.
+
+    Attributes
+    ----------
+    issue : [width of issue_layout], act : [9, rows]
+    valid : [classes], member : int
+    first, bank, row, lane_mask, lanes, sign, group, constant
+        Of a load, offered to all classes.
+    opposed : [classes]
+        Classes that offer the complement of ``first``, ``lane_mask``, ``sign``, ``group`` and ``constant`` instead.
+    read, read_bank, read_word, read_column : int
+        The test port.
+    repair : int
+        First logical column that is moved.
+    rst
+    step : int
+        Expanded step to which a cycle belongs, -1 before the first.
+    listen
+        Whether the signatures take the cycle in.
+    """
+    config: Config
+    issue: np.ndarray
+    act: np.ndarray
+    valid: np.ndarray
+    member: np.ndarray
+    first: np.ndarray
+    bank: np.ndarray
+    row: np.ndarray
+    lane_mask: np.ndarray
+    lanes: np.ndarray
+    sign: np.ndarray
+    group: np.ndarray
+    constant: np.ndarray
+    opposed: np.ndarray
+    read: np.ndarray
+    read_bank: np.ndarray
+    read_word: np.ndarray
+    read_column: np.ndarray
+    repair: np.ndarray
+    rst: np.ndarray
+    step: np.ndarray
+    listen: np.ndarray
+
+    @property
+    def cycles(self) -> int:
+        return len(self.rst)
+
+
+def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] | None = None) -> Drive:
+    """Runs a program.
+
+    Parameters
+    ----------
+    columns : sequence of int
+        Physical columns whose words are read, by default all of them.
+
+    Raises
+    ------
+    ValueError
+        If the engine cannot hold the program.
+    """
+    check(program)
+    engine = _Engine(config, range(config.physical_cols) if columns is None else columns)
+    steps = [(step, repetition) for step in program for repetition in range(step.repeat)]
+    engine.begin(steps[0])
+    for number, (step, repetition) in enumerate(steps):
+        engine.run(number, step, repetition, steps[(number + 1) % len(steps)])
+    engine.end(len(steps))
+    names = engine.cycles[0]
+    made: dict[str, Any] = {name: np.array([cycle[name] for cycle in engine.cycles]) for name in names}
+    start = int(np.flatnonzero(made["step"] == 0)[0]) + engine.settled
+    return Drive(config, **made, listen=np.arange(len(engine.cycles)) >= start)
+
+
+class _Engine:
+    def __init__(self, config: Config, columns: Sequence[int]):
+        self.config, self.columns = config, columns
+        self.words = generator()
+        self.held = next(self.words)
+        self.repair = config.cols
+        self.cycles: list[dict[str, Any]] = []
+        #: Cycles after which everything that a vector needs has been taken over, and its results are out.
+        self.settled = Column.sum_latency(config) + Column.SCALED_LATENCY + 1
+        self.members = max(1, config.cols // classes(config))
+
+    def begin(self, first: tuple[TestStep, int]):
+        """Loads both banks, since what they hold is unknown."""
+        for load in (*self._load(_NOISE, 0, 1), *self._load(*first, 0)):
+            self._cycle(-1, load=load)
+
+    def run(self, number: int, step: TestStep, repetition: int, following: tuple[TestStep, int]):
+        """One step, and the load of the next one: beside it, or behind it if both banks are in use."""
+        work = deque(self._reads(step.read) if step.read else self._planes(step, repetition, number % 2))
+        beside = not (step.wild or step.read or step.repair is Repair.SWEEP or following[0].spread)
+        loads: deque[dict[str, Any]] | None = None
+        begun = len(self.cycles)
+        while work or loads is None or loads or len(self.cycles) - begun < self.settled:
+            if step.repair is Repair.SWEEP and work:
+                self.repair = (len(self.cycles) - begun) % (self.config.cols + 1)
+            if loads is None and (beside or not work):
+                loads = deque(self._load(*following, 1 - number % 2))
+            self._cycle(number, step, work, loads.popleft() if loads else None)
+        if step.reset:
+            self._cycle(number, reset=True)
+
+    def end(self, number: int):
+        for _ in range(self.settled):
+            self._cycle(number)
+
+    def _planes(self, step: TestStep, repetition: int, bank: int):
+        """Cycles of :meth:`_cycle` that compute: position of the vector, and its issue."""
+        for vector in range(step.vectors):
+            position = repetition * step.vectors + vector
+            for plane in range(step.length):
+                yield position, {"valid": 1, "first": plane == 0, "last": plane == step.length - 1,
+                                 "step": vector == 0 and plane == 0, "bank": bank,
+                                 "plane": (step.length * position + plane) % self.config.slots}
+
+    def _reads(self, read: Read):
+        """Cycles that read: column, bank and word."""
+        config = self.config
+        for column in self.columns:
+            for bank in range(2):
+                for word in range(config.slots if read is Read.RECORD else 0, bist_words(config)):
+                    yield column, bank, word
+
+    def _load(self, step: TestStep, repetition: int, bank: int) -> Iterator[dict[str, Any]]:
+        """Cycles that load a bank."""
+        if not step.keep or repetition % 4 == 0:
+            self.held = next(self.words)
+        self.repair = 0 if step.repair is Repair.ALL else self.config.cols
+        count = classes(self.config)
+        for member in range(self.members if step.spread else 1):
+            for number in range(count if step.spread else 1):
+                if step.spread:
+                    self.held = next(self.words)
+                word = self.held ^ (step.keep and repetition % 4 in (1, 2))
+                for row in range(self.config.slots // self.config.units_per_beat):
+                    offered = self._offer(step, repetition, row, word) | {"bank": bank}
+                    if step.spread:
+                        valid = np.arange(count) == number
+                        yield offered | {"valid": valid, "member": member,
+                                         "opposed": (np.arange(count) - number) % 2 == 1}
+                    else:
+                        for every in range(self.members):
+                            yield offered | {"valid": np.ones(count, bool), "member": every}
+
+    def _offer(self, step: TestStep, repetition: int, row: int, word: Bits) -> dict[str, Any]:
+        """What a bus word brings."""
+        config = self.config
+        slots = row * config.units_per_beat + np.arange(config.units_per_beat)
+        group = {
+            "mask": _bits(self._mask(step.mask, repetition), config.planes) if step.mask is not Mask.RANDOM
+            else _tap(word, config.planes, 50),
+            "m": _bits(step.m + repetition * step.m_step, 3),
+            "e": _bits(step.e + repetition * step.e_step, 5),
+            "first_slot": _bits(3 * repetition, clog2(config.slots)),
+        }
+        planes = [lanes(config, step.planes, repetition + int(slot), int(slot), word, 11 * int(slot) + 3)
+                  for slot in slots]
+        return {
+            "first": (word[60] if step.partial else True) and row == 0,
+            "row": _bits(row, slot_row_bits(config)),
+            "lane_mask": _tap(word, len(slots), 5 + row) if step.partial else np.ones(len(slots), bool),
+            "lanes": np.concatenate(planes),
+            "sign": lanes(config, step.sign, repetition, 0, word, 29),
+            "group": _tap(word, group_layout(config).size, 50) if step.keep else np.concatenate(list(group.values())),
+            "constant": _tap(word, config.constant_bits, 23) & step.constant,
+        }
+
+    def _mask(self, mask: Mask, repetition: int) -> int:
+        planes = self.config.planes
+        return {
+            Mask.FIRST: 1,
+            Mask.BIT: 1 << repetition % planes,
+            Mask.PAIR: 1 | 2 << repetition % max(1, planes - 1) if planes > 1 else 1,
+            Mask.HIGH: 3 << planes - 2 if planes > 1 else 1,
+            Mask.ALL: (1 << planes) - 1,
+        }[mask]
+
+    def _cycle(self, number: int, step: TestStep = _NOISE, work: deque | None = None,
+               load: dict[str, Any] | None = None, reset: bool = False):
+        """One cycle: the next of ``work``, one of a load, and noise on everything else."""
+        config, layout = self.config, issue_layout(self.config)
+        word = next(self.words)
+        issue = {"valid": 0, "first": word[3], "last": word[4], "step": word[5], "bank": word[6],
+                 "plane": _number(_tap(word, layout["plane"].width, 8))}
+        act = activations(config, _NOISE, 0, word)
+        codes = clog2(bist_words(config))
+        read = {"read": False, "read_bank": word[40], "read_word": _tap(word, codes, 41), "read_column": 0}
+        if work and not (step.wild and word[30] and word[31]):
+            if step.read:
+                column, bank, code = work.popleft()
+                read = {"read": True, "read_bank": bool(bank), "read_word": _bits(code, codes), "read_column": column}
+            else:
+                position, issue = work.popleft()
+                act = activations(config, step, position, word)
+                if step.wild:
+                    issue |= {"first": word[35], "last": word[33] | word[34], "step": word[36], "bank": word[37]}
+        noise = {
+            "valid": np.zeros(classes(config), bool), "member": 0, "first": word[7], "bank": word[1],
+            "row": _tap(word, slot_row_bits(config), 2), "lane_mask": _tap(word, config.units_per_beat, 9),
+            "lanes": np.concatenate([_tap(word, config.rows, 11 * unit + 3) for unit in range(config.units_per_beat)]),
+            "sign": _tap(word, config.rows, 29), "group": _tap(word, group_layout(config).size, 50),
+            "constant": _tap(word, config.constant_bits, 23), "opposed": np.zeros(classes(config), bool),
+        }
+        packed = [_bits(int(issue[name]), layout[name].width if name == "plane" else 1) for name in layout.members]
+        self.cycles.append({"issue": np.concatenate(packed), "act": act, **noise, **(load or {}), **read,
+                            "repair": self.repair, "rst": reset, "step": number})
+
+
+def column_pins(drive: Drive, column: int) -> dict[str, np.ndarray]:
+    """What the macro makes of its inputs for one physical column: bool [cycles, width] by port of the column."""
+    config = drive.config
+    latency = Column.sum_latency(config)
+    accumulate = np.zeros_like(drive.issue)
+    accumulate[latency:] = drive.issue[:-latency]
+    for cycle in np.flatnonzero(drive.rst):
+        accumulate[cycle + 1:cycle + 1 + latency] = False
+    taken = np.maximum.accumulate(np.where(drive.issue[:, 0] & drive.issue[:, 1], np.arange(drive.cycles), -1))
+    source = np.concatenate([[-1], taken[:-1]])
+    act = np.where(source[:, None, None] < 0, False, drive.act[source])
+    logical = _logical(drive, column)
+    here = logical >= 0
+    number = np.maximum(logical, 0) % classes(config)
+    cycles = np.arange(drive.cycles)
+    selected = here & drive.valid[cycles, number] & (drive.member == logical // classes(config))
+    opposed = drive.opposed[cycles, number]
+
+    def offered(bits: np.ndarray) -> np.ndarray:
+        wide = bits.reshape(drive.cycles, -1)
+        return (wide ^ opposed[:, None]) & here[:, None]
+
+    pins = {name: offered(getattr(drive, name)) for name in ("first", "lane_mask", "sign", "group", "constant")}
+    pins |= {"issue": drive.issue, "accumulate": accumulate, "select": selected[:, None], "bank": drive.bank[:, None],
+             "row": drive.row, "lanes": drive.lanes, "rst": drive.rst[:, None],
+             "bist_select": (drive.read & (drive.read_column == column))[:, None],
+             "bist_bank": drive.read_bank[:, None].astype(bool), "bist_word": drive.read_word}
+    return pins | {f"act__{bit}": act[:, bit] for bit in range(ACT_BITS)}
+
+
+def _logical(drive: Drive, column: int) -> np.ndarray:
+    """int [cycles]: logical column of a physical one, -1 if it has none. All repair inputs are moved together."""
+    config = drive.config
+    moved = column - config.spare_cols
+    unmoved = np.where((column < config.cols) & (column < drive.repair), column, -1)
+    return np.where((moved >= 0) & (moved >= drive.repair), moved, unmoved)
+
+
+def macro_pins(drive: Drive) -> dict[str, np.ndarray]:
+    """The same as inputs of a macro: bool [cycles, width] by Verilog port."""
+    config = drive.config
+
+    def number(values: np.ndarray, width: int) -> np.ndarray:
+        return values[:, None] >> np.arange(width) & 1 == 1
+
+    pins = {"issue": drive.issue, "rst": drive.rst[:, None], "load__bank": drive.bank[:, None], "load__row": drive.row,
+            "load__lanes": drive.lanes}
+    pins |= {f"act__{bit}": drive.act[:, bit] for bit in range(ACT_BITS)}
+    for k in range(classes(config)):
+        port = f"deliveries__{k}__"
+        pins |= {f"{port}valid": drive.valid[:, k, None], f"{port}member": number(drive.member, member_bits(config))}
+        pins |= {port + name: getattr(drive, name).reshape(drive.cycles, -1) ^ drive.opposed[:, k, None]
+                 for name in ("first", "lane_mask", "sign", "group", "constant")}
+    pins |= {f"repair__{i}": number(drive.repair, clog2(config.cols + 1)) for i in range(config.spare_cols)}
+    pins["bist"] = np.concatenate([drive.read[:, None], number(drive.read_column, clog2(config.physical_cols)),
+                                   drive.read_bank[:, None], drive.read_word], axis=1)
+    return pins

@@ -1,0 +1,197 @@
+"""The compute self-test as data: a short table of steps that a small engine expands into the pins of a macro.
+
+A step loads one bank and then computes from it, while the next step loads the other one. Weights, signs and activations
+come from a few gates per lane, which turn a position or the words of a linear generator into a word with a bit per
+lane. :func:`~mbist.compute_pins.expand` is the golden model of the engine, ``docs/cbist.md`` says what each step finds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from hdl.config import Config
+
+#: Rows of the engine's table.
+TABLE_STEPS = 32
+
+
+class Lanes(IntEnum):
+    """A bit per lane, from a position ``p`` or at random."""
+    ZERO = 0
+    ONE = 1
+    STRIPE = 2
+    """Bit ``p / 2 mod row_bits`` of the lane's number, inverted if ``p`` is odd: operands of one level's adders
+    differ."""
+    POWER = 3
+    """The first ``2^(p mod (row_bits + 1))`` lanes."""
+    PAIR = 4
+    """Planes in even slots: the last lane; in odd ones the first ``2^(p mod row_bits)`` lanes."""
+    RANDOM = 5
+    DENSE = 6
+    """Seven lanes in eight."""
+
+
+class Value(IntEnum):
+    """Activations, from a position ``p`` or at random: the value of the selected lanes, whose complement the others
+    have."""
+    RANDOM = 0
+    """Every lane its own; nothing is selected."""
+    EQUAL = 1
+    """Random, but one value."""
+    BIT = 2
+    """``2^(p mod 9)``; the highest bit is the sign."""
+    EXTREME = 3
+    """255 if ``p`` is odd, else -256."""
+    BORROW = 4
+    """``-2^(p mod 9)``, and -1 in the last lane; nothing is selected."""
+
+
+class Mask(IntEnum):
+    """Stored magnitude bits, by the number ``i`` of the repetition."""
+    FIRST = 0
+    """Bit 0: the psum is the sum of a plane."""
+    BIT = 1
+    """Bit ``i mod planes``."""
+    PAIR = 2
+    """Bit 0 and one of the others in turn."""
+    HIGH = 3
+    """The highest two."""
+    ALL = 4
+    RANDOM = 5
+
+
+class Read(IntEnum):
+    """Words that are read through the test port in place of computing, of both banks."""
+    NONE = 0
+    RECORD = 1
+    """Sign word and bank record."""
+    ALL = 2
+
+
+class Repair(IntEnum):
+    """The macro's repair inputs from the beginning of the step's load."""
+    NONE = 0
+    ALL = 1
+    """Every column is moved by all the spares."""
+    SWEEP = 2
+    """None at first; while the step computes, the first column that is moved goes up by one in each cycle."""
+
+
+#: Bits of each field of a row of the table.
+FIELD_BITS = {
+    "planes": 3, "sign": 3, "constant": 1, "mask": 3, "m": 3, "e": 5, "m_step": 3, "e_step": 5, "partial": 1,
+    "keep": 1, "spread": 1, "value": 3, "select": 3, "vectors": 9, "length": 4, "wild": 1, "read": 2, "reset": 1,
+    "repair": 2, "repeat": 7,
+}
+
+#: Bits of a row.
+STEP_BITS = sum(FIELD_BITS.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestStep:
+    """One row of the table, expanded ``repeat`` times.
+
+    Attributes
+    ----------
+    planes, sign : Lanes
+        What the bank is loaded with; a plane's position is the number of the repetition plus the slot's.
+    constant : bool
+        A random negation constant, else zero.
+    mask : Mask
+    m, e, m_step, e_step : int
+        Group scale at first, and what each repetition adds to it. The first slot grows by three.
+    partial : bool
+        Loads lanes, and sign word and group, or leaves them, at random.
+    keep : bool
+        Of four repetitions, the first and last load one random word, the others its complement, also as the group.
+    spread : bool
+        Loads column after column, each with words of its own, while the classes beside it offer the complement.
+    value : Value, select : Lanes
+        Activations; the position counts the vectors of all repetitions.
+    vectors : int
+        Of a repetition.
+    length : int
+        Planes that are issued for a vector, from slots that go on counting.
+    wild : bool
+        Idle cycles, and ``first``, ``last``, ``step`` and bank at random in every cycle, while nothing is loaded.
+    read : Read
+        Reads words instead of computing.
+    reset : bool
+        Ends with a cycle of reset.
+    repair : Repair
+    """
+    __test__ = False  # no test of pytest
+
+    planes: Lanes = Lanes.RANDOM
+    sign: Lanes = Lanes.RANDOM
+    constant: bool = True
+    mask: Mask = Mask.FIRST
+    m: int = 0
+    e: int = 0
+    m_step: int = 0
+    e_step: int = 0
+    partial: bool = False
+    keep: bool = False
+    spread: bool = False
+    value: Value = Value.RANDOM
+    select: Lanes = Lanes.ONE
+    vectors: int = 16
+    length: int = 1
+    wild: bool = False
+    read: Read = Read.NONE
+    reset: bool = False
+    repair: Repair = Repair.NONE
+    repeat: int = 1
+
+    def __post_init__(self):
+        for name, bits in FIELD_BITS.items():
+            value, limit = int(getattr(self, name)), 1 << bits
+            low = int(name in ("vectors", "length", "repeat"))
+            if not low <= value < limit:
+                raise ValueError(f"{name} must be from {low} to {limit - 1}, not {value}")
+
+
+def check(program: Sequence[TestStep]):
+    """Raises :class:`ValueError` if the engine cannot hold the program."""
+    if not 1 <= len(program) <= TABLE_STEPS:
+        raise ValueError(f"the program must have from 1 to {TABLE_STEPS} steps, not {len(program)}")
+
+
+def column_program(config: Config) -> tuple[TestStep, ...]:
+    """What a column is tested with, as ``docs/cbist.md`` explains."""
+    big: dict[str, Any] = {"value": Value.EQUAL, "planes": Lanes.DENSE, "sign": Lanes.ZERO}
+    return (
+        # Adder tree: random lanes, then sums as far from zero as they get, at every level.
+        TestStep(vectors=64, repeat=2),
+        TestStep(vectors=2 * config.row_bits, planes=Lanes.ONE, value=Value.EXTREME, select=Lanes.STRIPE,
+                 sign=Lanes.ZERO),
+        TestStep(vectors=2 * config.row_bits, planes=Lanes.ONE, value=Value.EXTREME, select=Lanes.STRIPE,
+                 sign=Lanes.STRIPE, repeat=4),
+        TestStep(vectors=16, planes=Lanes.POWER, value=Value.EXTREME, sign=Lanes.ZERO),
+        # Scale: one bit set at every place, then one bit clear, with every exponent; large psums with every factor.
+        TestStep(vectors=12, planes=Lanes.POWER, value=Value.BIT, sign=Lanes.ZERO, constant=False, mask=Mask.BIT,
+                 e_step=1, repeat=32),
+        TestStep(vectors=9, planes=Lanes.POWER, value=Value.BIT, sign=Lanes.ZERO, constant=False, mask=Mask.BIT, e=31,
+                 repeat=8),
+        TestStep(vectors=9, length=2, planes=Lanes.PAIR, value=Value.BORROW, sign=Lanes.ZERO, constant=False,
+                 mask=Mask.PAIR, e=31, repeat=14),
+        TestStep(vectors=6, length=2, planes=Lanes.PAIR, value=Value.BORROW, sign=Lanes.ZERO, constant=False,
+                 mask=Mask.PAIR, e_step=1, repeat=31),
+        TestStep(vectors=7, length=2, mask=Mask.HIGH, e_step=11, m_step=3, repeat=32, **big),
+        TestStep(vectors=2, length=config.planes, mask=Mask.ALL, planes=Lanes.ONE, sign=Lanes.ZERO, value=Value.EXTREME,
+                 constant=False, m=7, e=31, e_step=31, repeat=4),
+        # Shifter and accumulator: each shift with random sums, then all planes in a row.
+        TestStep(vectors=8, mask=Mask.BIT, m=1, m_step=3, e_step=11, repeat=32),
+        TestStep(vectors=3, length=config.planes, mask=Mask.ALL, value=Value.EQUAL, planes=Lanes.POWER,
+                 sign=Lanes.ZERO, m_step=3, e_step=11, repeat=8),
+        # Control: any order of first, last, step and bank.
+        TestStep(vectors=2, length=8, wild=True, keep=True, repeat=28),
+        TestStep(vectors=5, length=8, mask=Mask.ALL, wild=True, m=4, e=6, m_step=3, e_step=5, repeat=5, **big),
+        # Read path: every word, against the complement in the other bank and in what is not selected.
+        TestStep(read=Read.RECORD, keep=True, repeat=8),
+        TestStep(read=Read.ALL, keep=True, repeat=4),
+        TestStep(vectors=9, mask=Mask.BIT, reset=True, partial=True, e_step=3, m=3, repeat=12, **big),
+        TestStep(),
+    )

@@ -6,17 +6,28 @@ Inputs that mean nothing in a cycle carry the generator's noise.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from amaranth.lib import data
 
 from hdl.cim.column import Column
-from hdl.cim.interfaces import bist_words, classes, group_layout, issue_layout, member_bits, slot_row_bits
+from hdl.cim.interfaces import (
+    bank_record_layout,
+    bist_layout,
+    bist_words,
+    classes,
+    group_layout,
+    issue_layout,
+    member_bits,
+    record_words,
+    slot_row_bits,
+)
 from hdl.config import ACT_BITS, Config, clog2
 
-from .compute_test import Lanes, Mask, Read, Repair, TestStep, Value, check
+from .compute_test import Lanes, Mask, Port, Repair, TestStep, Value, check
 
 #: The generator's state at the start.
 SEED = 0x9E3779B97F4A7C15
@@ -44,6 +55,10 @@ def _bits(value: int, width: int) -> Bits:
 
 def _number(bits: Bits) -> int:
     return int(bits @ (1 << np.arange(len(bits))))
+
+
+def _packed(layout: data.StructLayout, fields: Mapping[str, Any]) -> Bits:
+    return np.concatenate([_bits(int(fields[name]), layout[name].width) for name in layout.members])
 
 
 def _tap(word: Bits, width: int, offset: int) -> Bits:
@@ -97,7 +112,7 @@ class Drive:
         Of a load, offered to all classes.
     opposed : [classes]
         Classes that offer the complement of ``first``, ``lane_mask``, ``sign``, ``group`` and ``constant`` instead.
-    read, read_bank, read_word, read_column : int
+    bist : [width of bist_layout], bist_data : [rows]
         The test port.
     repair : int
         First logical column that is moved.
@@ -121,10 +136,8 @@ class Drive:
     group: np.ndarray
     constant: np.ndarray
     opposed: np.ndarray
-    read: np.ndarray
-    read_bank: np.ndarray
-    read_word: np.ndarray
-    read_column: np.ndarray
+    bist: np.ndarray
+    bist_data: np.ndarray
     repair: np.ndarray
     rst: np.ndarray
     step: np.ndarray
@@ -141,7 +154,7 @@ def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] |
     Parameters
     ----------
     columns : sequence of int
-        Physical columns whose words are read, by default all of them.
+        Physical columns that the test port visits, by default all of them.
 
     Raises
     ------
@@ -179,8 +192,10 @@ class _Engine:
 
     def run(self, number: int, step: TestStep, repetition: int, following: tuple[TestStep, int]):
         """One step, and the load of the next one: beside it, or behind it if both banks are in use."""
-        work = deque(self._reads(step.read) if step.read else self._planes(step, repetition, number % 2))
-        beside = not (step.wild or step.read or step.repair is Repair.SWEEP or following[0].spread)
+        work = deque(self._port(step, number % 2))
+        if step.port in (Port.NONE, Port.WRITE):
+            work.extend(self._planes(step, repetition, number % 2))
+        beside = not (step.wild or step.port or step.repair is Repair.SWEEP or following[0].spread)
         loads: deque[dict[str, Any]] | None = None
         begun = len(self.cycles)
         while work or loads is None or loads or len(self.cycles) - begun < self.settled:
@@ -196,22 +211,36 @@ class _Engine:
         for _ in range(self.settled):
             self._cycle(number)
 
-    def _planes(self, step: TestStep, repetition: int, bank: int):
-        """Cycles of :meth:`_cycle` that compute: position of the vector, and its issue."""
+    def _planes(self, step: TestStep, repetition: int, bank: int) -> Iterator[dict[str, Any]]:
+        """Cycles that compute."""
         for vector in range(step.vectors):
             position = repetition * step.vectors + vector
             for plane in range(step.length):
-                yield position, {"valid": 1, "first": plane == 0, "last": plane == step.length - 1,
-                                 "step": vector == 0 and plane == 0, "bank": bank,
-                                 "plane": (step.length * position + plane) % self.config.slots}
+                yield {"position": position, "issue": {
+                    "valid": 1, "first": plane == 0, "last": plane == step.length - 1,
+                    "step": vector == 0 and plane == 0, "bank": bank,
+                    "plane": (step.length * position + plane) % self.config.slots}}
 
-    def _reads(self, read: Read):
-        """Cycles that read: column, bank and word."""
-        config = self.config
-        for column in self.columns:
-            for bank in range(2):
-                for word in range(config.slots if read is Read.RECORD else 0, bist_words(config)):
-                    yield column, bank, word
+    def _port(self, step: TestStep, bank: int) -> Iterator[dict[str, Any]]:
+        """Cycles that use the test port."""
+        words = bist_words(self.config)
+        for column in self.columns if step.port else ():
+            if step.port is Port.WRITE:
+                for word in range(words):
+                    yield {"bist": {"valid": self.held[(word + 13) % 64], "read": 0, "write": 1, "column": column,
+                                    "write_bank": bank, "word": word},
+                           "bist_data": self._written(step, column, word)}
+                continue
+            for read_bank in range(2):
+                for word in range(self.config.slots if step.port is Port.RECORD else 0, words):
+                    yield {"bist": {"valid": 1, "read": 1, "write": 0, "column": column, "read_bank": read_bank,
+                                    "word": word}}
+
+    def _written(self, step: TestStep, column: int, word: int) -> Bits:
+        """What is written: words differ in every fourth bit or more, and so do columns, if they have their own."""
+        row, codes = np.arange(self.config.rows), clog2(bist_words(self.config))
+        same = _tap(self.held, self.config.rows, 37) ^ _bits(word, codes)[row % codes]
+        return same ^ _bits(column, 7)[row % 7] if step.spread else same
 
     def _load(self, step: TestStep, repetition: int, bank: int) -> Iterator[dict[str, Any]]:
         """Cycles that load a bank."""
@@ -274,16 +303,19 @@ class _Engine:
         word = next(self.words)
         issue = {"valid": 0, "first": word[3], "last": word[4], "step": word[5], "bank": word[6],
                  "plane": _number(_tap(word, layout["plane"].width, 8))}
-        act = activations(config, _NOISE, 0, word)
-        codes = clog2(bist_words(config))
-        read = {"read": False, "read_bank": word[40], "read_word": _tap(word, codes, 41), "read_column": 0}
+        port = bist_layout(config)
+        bist = {"valid": 0, "read": word[38], "write": word[39], "compute": word[19], "read_bank": word[40],
+                "write_bank": word[42], "column": _number(_tap(word, port["column"].width, 44)),
+                "word": _number(_tap(word, port["word"].width, 51))}
+        act, written = activations(config, _NOISE, 0, word), _tap(word, config.rows, 31)
         if work and not (step.wild and word[30] and word[31]):
-            if step.read:
-                column, bank, code = work.popleft()
-                read = {"read": True, "read_bank": bool(bank), "read_word": _bits(code, codes), "read_column": column}
+            now = work.popleft()
+            if "bist" in now:
+                bist |= now["bist"]
+                written = now.get("bist_data", written)
             else:
-                position, issue = work.popleft()
-                act = activations(config, step, position, word)
+                issue = now["issue"]
+                act = activations(config, step, now["position"], word)
                 if step.wild:
                     issue |= {"first": word[35], "last": word[33] | word[34], "step": word[36], "bank": word[37]}
         noise = {
@@ -293,9 +325,9 @@ class _Engine:
             "sign": _tap(word, config.rows, 29), "group": _tap(word, group_layout(config).size, 50),
             "constant": _tap(word, config.constant_bits, 23), "opposed": np.zeros(classes(config), bool),
         }
-        packed = [_bits(int(issue[name]), layout[name].width if name == "plane" else 1) for name in layout.members]
-        self.cycles.append({"issue": np.concatenate(packed), "act": act, **noise, **(load or {}), **read,
-                            "repair": self.repair, "rst": reset, "step": number})
+        self.cycles.append({"issue": _packed(layout, issue), "act": act, **noise, **(load or {}),
+                            "bist": _packed(port, bist), "bist_data": written, "repair": self.repair, "rst": reset,
+                            "step": number})
 
 
 def column_pins(drive: Drive, column: int) -> dict[str, np.ndarray]:
@@ -310,21 +342,36 @@ def column_pins(drive: Drive, column: int) -> dict[str, np.ndarray]:
     source = np.concatenate([[-1], taken[:-1]])
     act = np.where(source[:, None, None] < 0, False, drive.act[source])
     logical = _logical(drive, column)
-    here = logical >= 0
-    number = np.maximum(logical, 0) % classes(config)
+    # A column that is nobody's is offered what its lowest logical neighbour is.
+    offered = np.where(logical < 0, max(0, column - config.spare_cols), logical)
+    number = offered % classes(config)
     cycles = np.arange(drive.cycles)
-    selected = here & drive.valid[cycles, number] & (drive.member == logical // classes(config))
+    selected = (logical >= 0) & drive.valid[cycles, number] & (drive.member == offered // classes(config))
     opposed = drive.opposed[cycles, number]
 
-    def offered(bits: np.ndarray) -> np.ndarray:
-        wide = bits.reshape(drive.cycles, -1)
-        return (wide ^ opposed[:, None]) & here[:, None]
-
-    pins = {name: offered(getattr(drive, name)) for name in ("first", "lane_mask", "sign", "group", "constant")}
-    pins |= {"issue": drive.issue, "accumulate": accumulate, "select": selected[:, None], "bank": drive.bank[:, None],
-             "row": drive.row, "lanes": drive.lanes, "rst": drive.rst[:, None],
-             "bist_select": (drive.read & (drive.read_column == column))[:, None],
-             "bist_bank": drive.read_bank[:, None].astype(bool), "bist_word": drive.read_word}
+    bist = {name: drive.bist[:, member.offset:member.offset + member.width]
+            for name, member in bist_layout(config)}
+    here = (bist["column"] @ (1 << np.arange(bist["column"].shape[1])) == column)[:, None]
+    reads, test = bist["valid"] & bist["read"], bist["valid"] & bist["write"]
+    lane_bits, word = clog2(config.units_per_beat), bist["word"] @ (1 << np.arange(bist["word"].shape[1]))
+    record = np.tile(drive.bist_data, record_words(config))
+    group_bits = group_layout(config).size
+    by_port = {
+        "first": np.zeros((drive.cycles, 1), bool), "bank": bist["write_bank"],
+        "row": bist["word"][:, lane_bits:lane_bits + slot_row_bits(config)],
+        "lane_mask": (word[:, None] == np.arange(config.slots)).reshape(drive.cycles, -1, config.units_per_beat).any(1),
+        "lanes": np.tile(drive.bist_data, config.units_per_beat), "sign": drive.bist_data,
+        "group": record[:, :group_bits], "constant": record[:, group_bits:bank_record_layout(config).size],
+        "select": here,
+    }
+    loaded = {name: getattr(drive, name).reshape(drive.cycles, -1) ^ opposed[:, None]
+              for name in ("first", "lane_mask", "sign", "group", "constant")}
+    loaded |= {"bank": drive.bank[:, None], "row": drive.row, "lanes": drive.lanes, "select": selected[:, None]}
+    pins = {name: np.where(test, by_port[name], bits) for name, bits in loaded.items()}
+    pins |= {"issue": drive.issue, "accumulate": accumulate, "rst": drive.rst[:, None], "test": test,
+             "test_words": test & (word[:, None] - config.slots == np.arange(1 + record_words(config))),
+             "bist_select": reads & (here | bist["compute"]), "bist_show": reads & here,
+             "bist_bank": bist["read_bank"], "bist_word": bist["word"]}
     return pins | {f"act__{bit}": act[:, bit] for bit in range(ACT_BITS)}
 
 
@@ -352,6 +399,4 @@ def macro_pins(drive: Drive) -> dict[str, np.ndarray]:
         pins |= {port + name: getattr(drive, name).reshape(drive.cycles, -1) ^ drive.opposed[:, k, None]
                  for name in ("first", "lane_mask", "sign", "group", "constant")}
     pins |= {f"repair__{i}": number(drive.repair, clog2(config.cols + 1)) for i in range(config.spare_cols)}
-    pins["bist"] = np.concatenate([drive.read[:, None], number(drive.read_column, clog2(config.physical_cols)),
-                                   drive.read_bank[:, None], drive.read_word], axis=1)
-    return pins
+    return pins | {"bist": drive.bist, "bist_data": drive.bist_data}

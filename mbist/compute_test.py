@@ -61,12 +61,15 @@ class Mask(IntEnum):
     RANDOM = 5
 
 
-class Read(IntEnum):
-    """Words that are read through the test port in place of computing, of both banks."""
+class Port(IntEnum):
+    """What goes over the test port, column after column."""
     NONE = 0
     RECORD = 1
-    """Sign word and bank record."""
+    """Reads sign word and bank record, of both banks, in place of computing."""
     ALL = 2
+    """Reads every word, of both banks, in place of computing."""
+    WRITE = 3
+    """Before computing, writes some words of the bank, chosen at random, every time others."""
 
 
 class Repair(IntEnum):
@@ -81,7 +84,7 @@ class Repair(IntEnum):
 #: Bits of each field of a row of the table.
 FIELD_BITS = {
     "planes": 3, "sign": 3, "constant": 1, "mask": 3, "m": 3, "e": 5, "m_step": 3, "e_step": 5, "partial": 1,
-    "keep": 1, "spread": 1, "value": 3, "select": 3, "vectors": 9, "length": 4, "wild": 1, "read": 2, "reset": 1,
+    "keep": 1, "spread": 1, "value": 3, "select": 3, "vectors": 9, "length": 4, "wild": 1, "port": 2, "reset": 1,
     "repair": 2, "repeat": 7,
 }
 
@@ -116,8 +119,7 @@ class TestStep:
         Planes that are issued for a vector, from slots that go on counting.
     wild : bool
         Idle cycles, and ``first``, ``last``, ``step`` and bank at random in every cycle, while nothing is loaded.
-    read : Read
-        Reads words instead of computing.
+    port : Port
     reset : bool
         Ends with a cycle of reset.
     repair : Repair
@@ -140,7 +142,7 @@ class TestStep:
     vectors: int = 16
     length: int = 1
     wild: bool = False
-    read: Read = Read.NONE
+    port: Port = Port.NONE
     reset: bool = False
     repair: Repair = Repair.NONE
     repeat: int = 1
@@ -190,8 +192,10 @@ def column_program(config: Config) -> tuple[TestStep, ...]:
         TestStep(vectors=2, length=8, wild=True, keep=True, repeat=28),
         TestStep(vectors=5, length=8, mask=Mask.ALL, wild=True, m=4, e=6, m_step=3, e_step=5, repeat=5, **big),
         # Read path: every word, against the complement in the other bank and in what is not selected.
-        TestStep(read=Read.RECORD, keep=True, repeat=8),
-        TestStep(read=Read.ALL, keep=True, repeat=4),
+        TestStep(port=Port.RECORD, keep=True, repeat=8),
+        TestStep(port=Port.ALL, keep=True, repeat=4),
+        # Words that are written through the test port, and computed with.
+        TestStep(port=Port.WRITE, vectors=2, length=config.planes, mask=Mask.ALL, repeat=6),
         TestStep(vectors=9, mask=Mask.BIT, reset=True, partial=True, e_step=3, m=3, repeat=12, **big),
         TestStep(),
     )

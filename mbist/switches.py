@@ -12,7 +12,7 @@ import numpy as np
 from hdl.config import Config
 
 from .compute_pins import Drive, column_pins, expand, macro_pins
-from .compute_test import Lanes, Mask, Read, Repair, TestStep
+from .compute_test import Lanes, Mask, Port, Repair, TestStep
 from .coverage import Count
 from .gate_simulation import simulate
 from .netlist import Netlist, joined
@@ -30,7 +30,7 @@ def switch_program(config: Config) -> tuple[TestStep, ...]:
         TestStep(**own, partial=True, repair=Repair.ALL),
         TestStep(spread=True, wild=True, mask=Mask.RANDOM, vectors=3, length=8, m_step=3, e_step=5, reset=True,
                  repeat=8),
-        TestStep(spread=True, keep=True, read=Read.ALL),
+        TestStep(spread=True, keep=True, port=Port.ALL),
         TestStep(spread=True, planes=Lanes.DENSE),
     )
 

@@ -69,18 +69,23 @@ def column_outputs(config: Config, pins: Mapping[str, np.ndarray]) -> dict[str, 
         if pins["rst"][t, 0]:
             psum, scaled, overflow = 0, 0, False
 
-        reading = bool(pins["bist_select"][t, 0])
+        reading, showing = bool(pins["bist_select"][t, 0]), bool(pins["bist_show"][t, 0])
         bank = int(pins["bist_bank"][t, 0]) if reading else issue["bank"]
         word_read = _number(pins["bist_word"][t])
         slot = word_read if reading else fields(groups[bank], group)["first_slot"] + issue["plane"]
-        plane, bank_read, selected = store[bank, slot % slots].copy(), bank, reading
+        plane, bank_read, selected = store[bank, slot % slots].copy(), bank, showing
         if pins["select"][t, 0]:
             bank, row = int(pins["bank"][t, 0]), _number(pins["row"][t]) % max(1, slots // units)
             for unit in np.flatnonzero(pins["lane_mask"][t]):
                 store[bank, row * units + unit] = pins["lanes"][t, unit * rows:(unit + 1) * rows]
-            constants[bank] = pins["constant"][t]
-            if pins["first"][t, 0]:
-                sign[bank], groups[bank] = pins["sign"][t], pins["group"][t]
+            first, test, words = pins["first"][t, 0], pins["test"][t, 0], pins["test_words"][t]
+            if first or words[0]:
+                sign[bank] = pins["sign"][t]
+            piece = np.arange(record.size) // rows
+            written = words[1 + piece]
+            given = np.concatenate([pins["group"][t], pins["constant"][t]])
+            groups[bank] = np.where(first | written[:group.size], given[:group.size], groups[bank])
+            constants[bank] = np.where(~test | written[group.size:], given[group.size:], constants[bank])
     return {"scaled": scaled_out, "word": word_out}
 
 

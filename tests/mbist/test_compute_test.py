@@ -64,7 +64,7 @@ def test_sources_of_lanes():
     small = configuration("small")
     assert lanes(small, Lanes.STRIPE, 2, 0, word, 0).tolist() == [r >> 1 & 1 == 1 for r in range(16)]
     assert lanes(small, Lanes.STRIPE, 3, 0, word, 0).tolist() == [r >> 1 & 1 == 0 for r in range(16)]
-    assert [lanes(small, Lanes.POWER, p, 0, word, 0).sum() for p in range(6)] == [1, 2, 4, 8, 16, 1]
+    assert [lanes(small, Lanes.POWER, p, 0, word, 0).sum() for p in range(9)] == [1, 2, 4, 8, 16, 16, 16, 16, 1]
     assert [lanes(small, Lanes.PAIR, 2, slot, word, 0).sum() for slot in range(2)] == [1, 4]
     assert lanes(small, Lanes.PAIR, 2, 0, word, 0)[15]
 

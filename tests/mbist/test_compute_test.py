@@ -87,7 +87,8 @@ def test_columns_of_a_class_are_driven_alike():
     for name in first:
         if name not in ("select", "bist_select", "bist_show"):
             assert np.array_equal(first[name], last[name]), name
-    assert (first["select"] & ~first["test"]).sum() == (last["select"] & ~last["test"]).sum()
+    begun = drive.step[:, None] >= 0
+    assert (begun & first["select"] & ~first["test"]).sum() == (begun & last["select"] & ~last["test"]).sum()
 
 
 def test_signature_is_a_crc():

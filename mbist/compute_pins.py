@@ -147,13 +147,16 @@ class Drive:
         return len(self.rst)
 
 
-def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] | None = None) -> Drive:
+def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] | None = None, *,
+           moved: bool = False) -> Drive:
     """Runs a program.
 
     Parameters
     ----------
     columns : sequence of int
-        Physical columns that the test port visits, by default all of them.
+        Physical columns that the test port visits, by default all of them, as the engine does.
+    moved : bool
+        Steps that move no column move all, and the opposite, so that spares take part.
 
     Raises
     ------
@@ -161,7 +164,7 @@ def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] |
         If the engine cannot hold the program.
     """
     check(program)
-    engine = _Engine(config, range(config.physical_cols) if columns is None else columns)
+    engine = _Engine(config, range(config.physical_cols) if columns is None else columns, moved)
     steps = [(step, repetition) for step in program for repetition in range(step.repeat)]
     engine.begin(steps[0])
     for number, (step, repetition) in enumerate(steps):
@@ -174,8 +177,8 @@ def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] |
 
 
 class _Engine:
-    def __init__(self, config: Config, columns: Sequence[int]):
-        self.config, self.columns = config, columns
+    def __init__(self, config: Config, columns: Sequence[int], moved: bool):
+        self.config, self.columns, self.moved = config, columns, moved
         self.words = generator()
         self.word = self.held = np.zeros(64, bool)
         self.repair = 0
@@ -256,7 +259,7 @@ class _Engine:
                 yield {}
                 if step.spread or not step.keep or repetition % 4 == 0:
                     self.held = self.word
-                self.repair = 0 if (step.repair is Repair.ALL) == own else self.config.cols
+                self.repair = 0 if (step.repair is Repair.ALL) == (own is not self.moved) else self.config.cols
                 word = self.held ^ (step.keep and repetition % 4 in (1, 2))
                 for every in range(1 if step.spread else self.members):
                     for row in range(self.config.slots // self.config.units_per_beat):

@@ -47,6 +47,8 @@ class ComputeSteps(wiring.Component):
         Begins with the first row.
     discard : In(1)
         Ends at once.
+    moved : In(1)
+        Rows that move no column move all, and the opposite.
     length : Out, step : Out
         Rows held; the one that is loaded.
     busy : Out(1)
@@ -67,6 +69,7 @@ class ComputeSteps(wiring.Component):
             "row": In(step_layout()),
             "restart": In(1),
             "discard": In(1),
+            "moved": In(1),
             "length": Out(clog2(TABLE_STEPS + 2)),
             "step": Out(clog2(TABLE_STEPS)),
             "busy": Out(1),
@@ -146,13 +149,14 @@ class ComputeSteps(wiring.Component):
         worked, loaded, beside, over, steps = (Signal(name=name) for name in (
             "worked", "loaded", "beside", "over", "steps"))
         swept = Signal.like(self.pins.repair)
-        listen, reset, sweep = Signal(), Signal(), Signal()
+        listen, reset, sweep, preloading = (Signal(name=name) for name in ("listens", "reset", "sweep", "preloading"))
         m.d.comb += [
             beside.eq(~(row.wild | (row.port != Port.NONE) | (row.repair == Repair.SWEEP) | load.row.spread)),
             over.eq((worked | work.ended) & (loaded | load.ended) & (elapsed == shortest - 1)),
             self.generator.restart.eq(self.restart),
             self.generator.run.eq(self.busy),
             listen.eq(steps & (deaf == 0)),
+            load.other_repair.eq(self.moved ^ preloading),
             sweep.eq(work.run & (row.repair == Repair.SWEEP)),
         ]
         with m.If(steps & (deaf != 0)):
@@ -163,7 +167,7 @@ class ComputeSteps(wiring.Component):
         m.d.sync += state.eq(following)
         with m.Switch(state):
             with m.Case(_State.PRELOAD):
-                m.d.comb += [load.run.eq(1), load.other_repair.eq(~preloads[1])]
+                m.d.comb += [load.run.eq(1), preloading.eq(~preloads[1])]
                 with m.If(load.ended):
                     m.d.sync += [preloads.eq(preloads + 1), self.bank.eq(~self.bank)]
                     with m.If(preloads == 3):

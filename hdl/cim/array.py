@@ -130,7 +130,7 @@ class Array(wiring.Component):
                     *(mine.eq(given) for mine, given in zip(macro.act, bit_slice.act)),
                     macro.isolated.eq(self.isolated[number]),
                 ]
-                connect_test(m, source=self, sink=macro)
+                connect_test(m, source=self.test, sink=macro.test)
                 connect_load(m, source=self, sink=macro)
                 for mine, offered in zip(macro.deliveries, self.deliveries):
                     m.d.comb += mine.valid.eq(offered.valid & (offered.member[clog2(members):] == number))

@@ -146,9 +146,8 @@ def test_signature(config: Config) -> wiring.Signature:
 
 
 def connect_test(m, *, source, sink):
-    """Wires ``test`` of one component to that of another."""
-    for (_, _, given), (_, _, mine) in zip(source.test.signature.flatten(source.test),
-                                           sink.test.signature.flatten(sink.test)):
+    """Wires one :func:`test_signature` to another."""
+    for (_, _, given), (_, _, mine) in zip(source.signature.flatten(source), sink.signature.flatten(sink)):
         m.d.comb += mine.eq(given)
 
 

@@ -24,8 +24,8 @@ def stage(bit: int) -> int:
 class Signature(wiring.Component):
     """A multiple-input shift register in Galois form, which is also a link of a chain of 32 bits' width.
 
-    The polynomial is primitive: the chance that a wrong stream ends with the right signature is close to 2^-32 (Bardell,
-    McAnney, Savir, "Built-in test for VLSI", 1987).
+    The polynomial is primitive: the chance that a wrong stream ends with the right signature is close to 2^-32
+    (Bardell, McAnney, Savir, "Built-in test for VLSI", 1987).
 
     Members
     -------

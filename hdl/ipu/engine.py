@@ -172,7 +172,7 @@ class Engine(wiring.Component):
         connect(m, weights=self.weights.o_words, loader=self.loader.i_words)
         array, compute, loader = self.array, self.compute, self.loader
         connect_load(m, source=loader, sink=array)
-        connect_test(m, source=self, sink=array)
+        connect_test(m, source=self.test, sink=array.test)
         for mine, given in zip(array.repair, self.repair):
             m.d.comb += [point.eq(value) for point, value in zip(mine, given)]
         m.d.comb += [

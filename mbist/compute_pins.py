@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from amaranth.lib import data
 
+from hdl.bist.compute_table import SEED, position_bits, turn
 from hdl.cim.column import Column
 from hdl.cim.interfaces import (
     bank_record_layout,
@@ -28,9 +29,6 @@ from hdl.cim.interfaces import (
 from hdl.config import ACT_BITS, Config, clog2
 
 from .compute_test import Lanes, Mask, Port, Repair, TestStep, Value, check
-
-#: The generator's state at the start.
-SEED = 0x9E3779B97F4A7C15
 
 #: A step whose words are all random.
 _NOISE = TestStep()
@@ -69,13 +67,14 @@ def _tap(word: Bits, width: int, offset: int) -> Bits:
 
 def lanes(config: Config, source: Lanes, position: int, slot: int, word: Bits, offset: int) -> Bits:
     """bool [rows]: a bit per lane, as :class:`Lanes` says. Only planes have a ``slot``."""
-    row = np.arange(config.rows)
+    row, bits = np.arange(config.rows), position_bits(config)
     if source is Lanes.STRIPE:
-        return (row >> position // 2 % config.row_bits & 1 ^ position & 1).astype(bool)
+        return (row >> position // 2 % (1 << bits) & 1 ^ position & 1).astype(bool)
+    power = row < 1 << position % (1 << bits)
     if source is Lanes.POWER:
-        return row < 1 << position % (config.row_bits + 1)
+        return power
     if source is Lanes.PAIR:
-        return row < 1 << position % config.row_bits if slot % 2 else row == config.rows - 1
+        return power if slot % 2 else row == config.rows - 1
     if source in (Lanes.ZERO, Lanes.ONE):
         return np.full(config.rows, source is Lanes.ONE)
     first, second, third = (_tap(word, config.rows, offset + more) for more in (0, 17, 41))
@@ -148,13 +147,16 @@ class Drive:
         return len(self.rst)
 
 
-def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] | None = None) -> Drive:
+def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] | None = None, *,
+           moved: bool = False) -> Drive:
     """Runs a program.
 
     Parameters
     ----------
     columns : sequence of int
-        Physical columns that the test port visits, by default all of them.
+        Physical columns that the test port visits, by default all of them, as the engine does.
+    moved : bool
+        Steps that move no column move all, and the opposite, so that spares take part.
 
     Raises
     ------
@@ -162,7 +164,7 @@ def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] |
         If the engine cannot hold the program.
     """
     check(program)
-    engine = _Engine(config, range(config.physical_cols) if columns is None else columns)
+    engine = _Engine(config, range(config.physical_cols) if columns is None else columns, moved)
     steps = [(step, repetition) for step in program for repetition in range(step.repeat)]
     engine.begin(steps[0])
     for number, (step, repetition) in enumerate(steps):
@@ -175,20 +177,23 @@ def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] |
 
 
 class _Engine:
-    def __init__(self, config: Config, columns: Sequence[int]):
-        self.config, self.columns = config, columns
+    def __init__(self, config: Config, columns: Sequence[int], moved: bool):
+        self.config, self.columns, self.moved = config, columns, moved
         self.words = generator()
-        self.held = next(self.words)
-        self.repair = config.cols
+        self.word = self.held = np.zeros(64, bool)
+        self.repair = 0
         self.cycles: list[dict[str, Any]] = []
         #: Cycles after which everything that a vector needs has been taken over, and its results are out.
         self.settled = Column.sum_latency(config) + Column.SCALED_LATENCY + 1
         self.members = max(1, config.cols // classes(config))
 
     def begin(self, first: tuple[TestStep, int]):
-        """Loads both banks, since what they hold is unknown."""
-        for load in (*self._load(_NOISE, 0, 1), *self._load(*first, 0)):
-            self._cycle(-1, load=load)
+        """Loads both banks of every physical column, since what they hold is unknown: twice, first with the repair
+        that the first step does not have."""
+        for own in (False, True):
+            for bank in (1, 0):
+                for load in self._load(*first, bank, own):
+                    self._cycle(-1, load=load)
 
     def run(self, number: int, step: TestStep, repetition: int, following: tuple[TestStep, int]):
         """One step, and the load of the next one: beside it, or behind it if both banks are in use."""
@@ -196,14 +201,17 @@ class _Engine:
         if step.port in (Port.NONE, Port.WRITE):
             work.extend(self._planes(step, repetition, number % 2))
         beside = not (step.wild or step.port or step.repair is Repair.SWEEP or following[0].spread)
-        loads: deque[dict[str, Any]] | None = None
+        loads: Iterator[dict[str, Any]] | None = None
+        load: dict[str, Any] | None = None
         begun = len(self.cycles)
-        while work or loads is None or loads or len(self.cycles) - begun < self.settled:
-            if step.repair is Repair.SWEEP and work:
-                self.repair = (len(self.cycles) - begun) % (self.config.cols + 1)
+        while work or loads is None or load is not None or len(self.cycles) - begun < self.settled:
             if loads is None and (beside or not work):
-                loads = deque(self._load(*following, 1 - number % 2))
-            self._cycle(number, step, work, loads.popleft() if loads else None)
+                loads = self._load(*following, 1 - number % 2)
+                load = next(loads)
+            swept = (len(self.cycles) - begun) % (self.config.cols + 1)
+            self._cycle(number, step, work, load, swept if step.repair is Repair.SWEEP and work else None)
+            if loads is not None:
+                load = next(loads, None)
         if step.reset:
             self._cycle(number, reset=True)
 
@@ -242,26 +250,24 @@ class _Engine:
         same = _tap(self.held, self.config.rows, 37) ^ _bits(word, codes)[row % codes]
         return same ^ _bits(column, 7)[row % 7] if step.spread else same
 
-    def _load(self, step: TestStep, repetition: int, bank: int) -> Iterator[dict[str, Any]]:
-        """Cycles that load a bank."""
-        if not step.keep or repetition % 4 == 0:
-            self.held = next(self.words)
-        self.repair = 0 if step.repair is Repair.ALL else self.config.cols
+    def _load(self, step: TestStep, repetition: int, bank: int, own: bool = True) -> Iterator[dict[str, Any]]:
+        """Cycles that load a bank. The word that is held is that of the cycle before them, in which nothing is
+        offered."""
         count = classes(self.config)
         for member in range(self.members if step.spread else 1):
             for number in range(count if step.spread else 1):
-                if step.spread:
-                    self.held = next(self.words)
+                yield {}
+                if step.spread or not step.keep or repetition % 4 == 0:
+                    self.held = self.word
+                self.repair = 0 if (step.repair is Repair.ALL) == (own is not self.moved) else self.config.cols
                 word = self.held ^ (step.keep and repetition % 4 in (1, 2))
-                for row in range(self.config.slots // self.config.units_per_beat):
-                    offered = self._offer(step, repetition, row, word) | {"bank": bank}
-                    if step.spread:
-                        valid = np.arange(count) == number
-                        yield offered | {"valid": valid, "member": member,
-                                         "opposed": (np.arange(count) - number) % 2 == 1}
-                    else:
-                        for every in range(self.members):
-                            yield offered | {"valid": np.ones(count, bool), "member": every}
+                for every in range(1 if step.spread else self.members):
+                    for row in range(self.config.slots // self.config.units_per_beat):
+                        yield self._offer(step, repetition, row, np.roll(word, -row * turn(self.config))) | {
+                            "bank": bank,
+                            "valid": (np.arange(count) == number) | (not step.spread),
+                            "member": member if step.spread else every,
+                            "opposed": ((np.arange(count) - number) % 2 == 1) & step.spread}
 
     def _offer(self, step: TestStep, repetition: int, row: int, word: Bits) -> dict[str, Any]:
         """What a bus word brings."""
@@ -274,12 +280,12 @@ class _Engine:
             "e": _bits(step.e + repetition * step.e_step, 5),
             "first_slot": _bits(3 * repetition, clog2(config.slots)),
         }
-        planes = [lanes(config, step.planes, repetition + int(slot), int(slot), word, 11 * int(slot) + 3)
-                  for slot in slots]
+        planes = [lanes(config, step.planes, repetition + int(slot), int(slot), word, 11 * unit + 3)
+                  for unit, slot in enumerate(slots)]
         return {
             "first": (word[60] if step.partial else True) and row == 0,
             "row": _bits(row, slot_row_bits(config)),
-            "lane_mask": _tap(word, len(slots), 5 + row) if step.partial else np.ones(len(slots), bool),
+            "lane_mask": _tap(word, len(slots), 5) if step.partial else np.ones(len(slots), bool),
             "lanes": np.concatenate(planes),
             "sign": lanes(config, step.sign, repetition, 0, word, 29),
             "group": _tap(word, group_layout(config).size, 50) if step.keep else np.concatenate(list(group.values())),
@@ -297,10 +303,10 @@ class _Engine:
         }[mask]
 
     def _cycle(self, number: int, step: TestStep = _NOISE, work: deque | None = None,
-               load: dict[str, Any] | None = None, reset: bool = False):
+               load: dict[str, Any] | None = None, repair: int | None = None, reset: bool = False):
         """One cycle: the next of ``work``, one of a load, and noise on everything else."""
         config, layout = self.config, issue_layout(self.config)
-        word = next(self.words)
+        word = self.word = next(self.words)
         issue = {"valid": 0, "first": word[3], "last": word[4], "step": word[5], "bank": word[6],
                  "plane": _number(_tap(word, layout["plane"].width, 8))}
         port = bist_layout(config)
@@ -319,15 +325,15 @@ class _Engine:
                 if step.wild:
                     issue |= {"first": word[35], "last": word[33] | word[34], "step": word[36], "bank": word[37]}
         noise = {
-            "valid": np.zeros(classes(config), bool), "member": 0, "first": word[7], "bank": word[1],
-            "row": _tap(word, slot_row_bits(config), 2), "lane_mask": _tap(word, config.units_per_beat, 9),
+            "valid": np.zeros(classes(config), bool), "member": 0, "first": word[60], "bank": word[1],
+            "row": _tap(word, slot_row_bits(config), 2), "lane_mask": _tap(word, config.units_per_beat, 5),
             "lanes": np.concatenate([_tap(word, config.rows, 11 * unit + 3) for unit in range(config.units_per_beat)]),
             "sign": _tap(word, config.rows, 29), "group": _tap(word, group_layout(config).size, 50),
             "constant": _tap(word, config.constant_bits, 23), "opposed": np.zeros(classes(config), bool),
         }
         self.cycles.append({"issue": _packed(layout, issue), "act": act, **noise, **(load or {}),
-                            "bist": _packed(port, bist), "bist_data": written, "repair": self.repair, "rst": reset,
-                            "step": number})
+                            "bist": _packed(port, bist), "bist_data": written, "rst": reset, "step": number,
+                            "repair": self.repair if repair is None else repair})
 
 
 def column_pins(drive: Drive, column: int) -> dict[str, np.ndarray]:

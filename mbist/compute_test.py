@@ -7,89 +7,24 @@ lane. :func:`~mbist.compute_pins.expand` is the golden model of the engine, ``do
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any
 
+from hdl.bist.compute_table import (
+    FIELD_BITS,
+    STEP_BITS,
+    TABLE_STEPS,
+    Lanes,
+    Mask,
+    Port,
+    Repair,
+    Value,
+    position_bits,
+    step_layout,
+)
 from hdl.config import Config
 
-#: Rows of the engine's table.
-TABLE_STEPS = 32
-
-
-class Lanes(IntEnum):
-    """A bit per lane, from a position ``p`` or at random."""
-    ZERO = 0
-    ONE = 1
-    STRIPE = 2
-    """Bit ``p / 2 mod row_bits`` of the lane's number, inverted if ``p`` is odd: operands of one level's adders
-    differ."""
-    POWER = 3
-    """The first ``2^(p mod (row_bits + 1))`` lanes."""
-    PAIR = 4
-    """Planes in even slots: the last lane; in odd ones the first ``2^(p mod row_bits)`` lanes."""
-    RANDOM = 5
-    DENSE = 6
-    """Seven lanes in eight."""
-
-
-class Value(IntEnum):
-    """Activations, from a position ``p`` or at random: the value of the selected lanes, whose complement the others
-    have."""
-    RANDOM = 0
-    """Every lane its own; nothing is selected."""
-    EQUAL = 1
-    """Random, but one value."""
-    BIT = 2
-    """``2^(p mod 9)``; the highest bit is the sign."""
-    EXTREME = 3
-    """255 if ``p`` is odd, else -256."""
-    BORROW = 4
-    """``-2^(p mod 9)``, and -1 in the last lane; nothing is selected."""
-
-
-class Mask(IntEnum):
-    """Stored magnitude bits, by the number ``i`` of the repetition."""
-    FIRST = 0
-    """Bit 0: the psum is the sum of a plane."""
-    BIT = 1
-    """Bit ``i mod planes``."""
-    PAIR = 2
-    """Bit 0 and one of the others in turn."""
-    HIGH = 3
-    """The highest two."""
-    ALL = 4
-    RANDOM = 5
-
-
-class Port(IntEnum):
-    """What goes over the test port, column after column."""
-    NONE = 0
-    RECORD = 1
-    """Reads sign word and bank record, of both banks, in place of computing."""
-    ALL = 2
-    """Reads every word, of both banks, in place of computing."""
-    WRITE = 3
-    """Before computing, writes some words of the bank, chosen at random, every time others."""
-
-
-class Repair(IntEnum):
-    """The macro's repair inputs from the beginning of the step's load."""
-    NONE = 0
-    ALL = 1
-    """Every column is moved by all the spares."""
-    SWEEP = 2
-    """None at first; while the step computes, the first column that is moved goes up by one in each cycle."""
-
-
-#: Bits of each field of a row of the table.
-FIELD_BITS = {
-    "planes": 3, "sign": 3, "constant": 1, "mask": 3, "m": 3, "e": 5, "m_step": 3, "e_step": 5, "partial": 1,
-    "keep": 1, "spread": 1, "value": 3, "select": 3, "vectors": 9, "length": 4, "wild": 1, "port": 2, "reset": 1,
-    "repair": 2, "repeat": 7,
-}
-
-#: Bits of a row.
-STEP_BITS = sum(FIELD_BITS.values())
+__all__ = ["FIELD_BITS", "STEP_BITS", "TABLE_STEPS", "Lanes", "Mask", "Port", "Repair", "TestStep", "Value", "check",
+           "column_program"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +89,11 @@ class TestStep:
             if not low <= value < limit:
                 raise ValueError(f"{name} must be from {low} to {limit - 1}, not {value}")
 
+    @property
+    def row(self) -> int:
+        """What the engine's table holds."""
+        return step_layout().const({name: int(getattr(self, name)) for name in FIELD_BITS}).as_bits()
+
 
 def check(program: Sequence[TestStep]):
     """Raises :class:`ValueError` if the engine cannot hold the program."""
@@ -167,9 +107,9 @@ def column_program(config: Config) -> tuple[TestStep, ...]:
     return (
         # Adder tree: random lanes, then sums as far from zero as they get, at every level.
         TestStep(vectors=64, repeat=2),
-        TestStep(vectors=2 * config.row_bits, planes=Lanes.ONE, value=Value.EXTREME, select=Lanes.STRIPE,
+        TestStep(vectors=2 << position_bits(config), planes=Lanes.ONE, value=Value.EXTREME, select=Lanes.STRIPE,
                  sign=Lanes.ZERO),
-        TestStep(vectors=2 * config.row_bits, planes=Lanes.ONE, value=Value.EXTREME, select=Lanes.STRIPE,
+        TestStep(vectors=2 << position_bits(config), planes=Lanes.ONE, value=Value.EXTREME, select=Lanes.STRIPE,
                  sign=Lanes.STRIPE, repeat=4),
         TestStep(vectors=16, planes=Lanes.POWER, value=Value.EXTREME, sign=Lanes.ZERO),
         # Scale: one bit set at every place, then one bit clear, with every exponent; large psums with every factor.

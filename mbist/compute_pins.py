@@ -240,7 +240,7 @@ class _Engine:
                            "bist_data": self._written(step, column, word)}
                 continue
             for read_bank in range(2):
-                for word in range(self.config.slots if step.port is Port.RECORD else 0, 1 << clog2(words)):
+                for word in range(self.config.slots if step.port is Port.RECORD else 0, words):
                     yield {"bist": {"valid": 1, "read": 1, "write": 0, "column": column, "read_bank": read_bank,
                                     "word": word}}
 

@@ -6,7 +6,7 @@ lane. :func:`~mbist.compute_pins.expand` is the golden model of the engine, ``do
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from hdl.bist.compute_table import (
@@ -89,6 +89,20 @@ class TestStep:
             if not low <= value < limit:
                 raise ValueError(f"{name} must be from {low} to {limit - 1}, not {value}")
 
+    @classmethod
+    def of_row(cls, row: int) -> "TestStep":
+        """From what the engine's table holds.
+
+        Raises
+        ------
+        ValueError
+            If it is no row of the table.
+        """
+        if row >> STEP_BITS:
+            raise ValueError(f"a row must have {STEP_BITS} bits, not {row.bit_length()}")
+        bits = step_layout().from_bits(row)
+        return cls(**{field.name: type(field.default)(bits[field.name]) for field in fields(cls)})
+
     @property
     def row(self) -> int:
         """What the engine's table holds."""
@@ -115,8 +129,6 @@ def column_program(config: Config) -> tuple[TestStep, ...]:
         # Scale: one bit set at every place, then one bit clear, with every exponent; large psums with every factor.
         TestStep(vectors=12, planes=Lanes.POWER, value=Value.BIT, sign=Lanes.ZERO, constant=False, mask=Mask.BIT,
                  e_step=1, repeat=32),
-        TestStep(vectors=9, planes=Lanes.POWER, value=Value.BIT, sign=Lanes.ZERO, constant=False, mask=Mask.BIT, e=31,
-                 repeat=8),
         TestStep(vectors=9, length=2, planes=Lanes.PAIR, value=Value.BORROW, sign=Lanes.ZERO, constant=False,
                  mask=Mask.PAIR, e=31, repeat=14),
         TestStep(vectors=6, length=2, planes=Lanes.PAIR, value=Value.BORROW, sign=Lanes.ZERO, constant=False,
@@ -129,13 +141,12 @@ def column_program(config: Config) -> tuple[TestStep, ...]:
         TestStep(vectors=3, length=config.planes, mask=Mask.ALL, value=Value.EQUAL, planes=Lanes.POWER,
                  sign=Lanes.ZERO, m_step=3, e_step=11, repeat=8),
         # Control: any order of first, last, step and bank.
-        TestStep(vectors=2, length=8, wild=True, keep=True, repeat=28),
-        TestStep(vectors=5, length=8, mask=Mask.ALL, wild=True, m=4, e=6, m_step=3, e_step=5, repeat=5, **big),
+        TestStep(vectors=2, length=8, wild=True, keep=True, repeat=20),
         # Read path: every word, against the complement in the other bank and in what is not selected.
-        TestStep(port=Port.RECORD, keep=True, repeat=8),
-        TestStep(port=Port.ALL, keep=True, repeat=4),
+        TestStep(port=Port.RECORD, keep=True, repeat=4),
+        TestStep(port=Port.ALL, keep=True, repeat=2),
         # Words that are written through the test port, and computed with.
-        TestStep(port=Port.WRITE, vectors=2, length=config.planes, mask=Mask.ALL, repeat=6),
+        TestStep(port=Port.WRITE, vectors=2, length=config.planes, mask=Mask.ALL, repeat=4),
         TestStep(vectors=9, mask=Mask.BIT, reset=True, partial=True, e_step=3, m=3, repeat=12, **big),
         TestStep(),
     )

@@ -18,11 +18,8 @@ from .netlist import ONE, Netlist
 from .signature import TAPS, WIDTH, stages
 from .stuck_at import Faults, Pin
 
-#: Words of 64 machines that one pass simulates.
-WORDS = 8
-
-#: Machines of one pass.
-MACHINES = 64 * WORDS
+#: Machines of one pass at most: as many as fit into a processor's cache.
+MACHINES = 512
 
 #: Share of the cycles after which machines that have shown a difference are dropped: most do so early.
 DROP_AFTER = 1 / 8
@@ -81,11 +78,12 @@ def simulate(netlist: Netlist, stimuli: Mapping[str, np.ndarray], faults: Faults
     jobs : int
         Passes at a time, by default one per processor.
     """
-    nets = np.concatenate(list(netlist.inputs.values()))
+    used = {name: port for name, port in netlist.inputs.items() if netlist.loads[port].any()}
+    nets = np.concatenate([np.empty(0, np.int64), *used.values()])
     cycles = len(listen)
     values = np.zeros((cycles, len(nets)), np.uint8)
     at = 0
-    for name, port in netlist.inputs.items():
+    for name, port in used.items():
         if name in stimuli:
             values[:, at:at + len(port)] = stimuli[name]
         at += len(port)
@@ -100,7 +98,8 @@ def simulate(netlist: Netlist, stimuli: Mapping[str, np.ndarray], faults: Faults
     compiled: Callable[..., Any] = _run
 
     def one_pass(some: np.ndarray, cycles: int, good: np.ndarray, record: bool = False):
-        return compiled(*circuit, netlist.nets, nets.astype(np.uint32), values, state, observed.astype(np.uint32),
+        words = max(1, -(-len(some) // 64))
+        return compiled(*circuit, netlist.nets, words, nets.astype(np.uint32), values, state, observed.astype(np.uint32),
                         stage.astype(np.int32), len(observe), TAPS, listen[:cycles],
                         *_injections(netlist, faults, some), good, record)
 
@@ -179,62 +178,63 @@ def _gate(kind, a, b, c):
 @numba.njit(cache=True, nogil=True)
 def _gates(kind, a, b, c, out, net, begin, end):
     """Gates of one kind that do not depend on each other."""
+    words = net.shape[1]
     if kind == 0:
         for g in range(begin, end):
             i, j, o = a[g], b[g], out[g]
-            for w in range(WORDS):
+            for w in range(words):
                 net[o, w] = net[i, w] & net[j, w]
     elif kind == 1:
         for g in range(begin, end):
             i, j, o = a[g], b[g], out[g]
-            for w in range(WORDS):
+            for w in range(words):
                 net[o, w] = ~(net[i, w] & net[j, w])
     elif kind == 2:
         for g in range(begin, end):
             i, j, o = a[g], b[g], out[g]
-            for w in range(WORDS):
+            for w in range(words):
                 net[o, w] = net[i, w] | net[j, w]
     elif kind == 3:
         for g in range(begin, end):
             i, j, o = a[g], b[g], out[g]
-            for w in range(WORDS):
+            for w in range(words):
                 net[o, w] = ~(net[i, w] | net[j, w])
     elif kind == 4:
         for g in range(begin, end):
             i, j, o = a[g], b[g], out[g]
-            for w in range(WORDS):
+            for w in range(words):
                 net[o, w] = net[i, w] ^ net[j, w]
     elif kind == 5:
         for g in range(begin, end):
             i, j, o = a[g], b[g], out[g]
-            for w in range(WORDS):
+            for w in range(words):
                 net[o, w] = ~(net[i, w] ^ net[j, w])
     elif kind == 6:
         for g in range(begin, end):
             i, o = a[g], out[g]
-            for w in range(WORDS):
+            for w in range(words):
                 net[o, w] = ~net[i, w]
     else:
         for g in range(begin, end):
             i, j, k, o = a[g], b[g], c[g], out[g]
-            for w in range(WORDS):
+            for w in range(words):
                 choice = net[k, w]
                 net[o, w] = (net[j, w] & choice) | (net[i, w] & ~choice)
 
 
 @numba.njit(cache=True, nogil=True)
-def _run(run_kind, run_begin, a, b, c, out, d, q, nets, input_nets, values, state, observed, stage, registers, taps,
+def _run(run_kind, run_begin, a, b, c, out, d, q, nets, words, input_nets, values, state, observed, stage, registers, taps,
          listen, at_net, at_gate, at_flop, good, record):
     """One pass. Returns the first cycle of each machine's difference, and the signature registers."""
     every, one = ~np.uint64(0), np.uint64(1)
-    net = np.zeros((nets, WORDS), np.uint64)
-    held = np.zeros((len(q), WORDS), np.uint64)
-    before = np.zeros(64 * WORDS, np.uint64)
-    first = np.full(64 * WORDS, -1, np.int64)
-    different = np.zeros(WORDS, np.uint64)
-    seen = np.zeros(WORDS, np.uint64)
-    register = np.zeros((WIDTH * registers, WORDS), np.uint64)
-    top = np.zeros(WORDS, np.uint64)
+    net = np.zeros((nets, words), np.uint64)
+    held = np.zeros((len(q), words), np.uint64)
+    before = np.zeros(64 * words, np.uint64)
+    first = np.full(64 * words, -1, np.int64)
+    different = np.zeros(words, np.uint64)
+    seen = np.zeros(words, np.uint64)
+    register = np.zeros((WIDTH * registers, words), np.uint64)
+    top = np.zeros(words, np.uint64)
     net[ONE, :] = every
     for i in range(len(q)):
         if state[i]:
@@ -243,11 +243,11 @@ def _run(run_kind, run_begin, a, b, c, out, d, q, nets, input_nets, values, stat
         for i in range(len(input_nets)):
             value = every if values[cycle, i] else np.uint64(0)
             n = input_nets[i]
-            for w in range(WORDS):
+            for w in range(words):
                 net[n, w] = value
         for i in range(len(q)):
             n = q[i]
-            for w in range(WORDS):
+            for w in range(words):
                 net[n, w] = held[i, w]
         for f in range(len(at_net)):
             n, machine, _, effect = at_net[f]
@@ -275,20 +275,20 @@ def _run(run_kind, run_begin, a, b, c, out, d, q, nets, input_nets, values, stat
         if listen[cycle]:
             for r in range(registers):
                 low = WIDTH * r
-                for w in range(WORDS):
+                for w in range(words):
                     top[w] = register[low + WIDTH - 1, w]
                 for s in range(WIDTH - 1, -1, -1):
-                    for w in range(WORDS):
+                    for w in range(words):
                         shifted = register[low + s - 1, w] if s else np.uint64(0)
                         register[low + s, w] = shifted ^ (top[w] if taps >> s & 1 else np.uint64(0))
             different[:] = 0
             for i in range(len(observed)):
                 expected = every if good[cycle, i] else np.uint64(0)
                 n, s = observed[i], stage[i]
-                for w in range(WORDS):
+                for w in range(words):
                     register[s, w] ^= net[n, w]
                     different[w] |= net[n, w] ^ expected
-            for w in range(WORDS):
+            for w in range(words):
                 new = different[w] & ~seen[w]
                 if new:
                     seen[w] |= new
@@ -297,7 +297,7 @@ def _run(run_kind, run_begin, a, b, c, out, d, q, nets, input_nets, values, stat
                             first[64 * w + i] = cycle
         for i in range(len(q)):
             n = d[i]
-            for w in range(WORDS):
+            for w in range(words):
                 held[i, w] = net[n, w]
         for f in range(len(at_flop)):
             i, machine, _, effect = at_flop[f]

@@ -71,7 +71,7 @@ class ComputeWork(wiring.Component):
         m.d.comb += [
             writes.eq(row.port == Port.WRITE),
             code.eq(count + Mux(row.port == Port.RECORD, config.slots, 0)),
-            words_end.eq(Mux(writes, code == bist_words(config) - 1, code.all())),
+            words_end.eq(code == bist_words(config) - 1),
             ends.eq(on & words_end & (bank | writes) & (column == config.physical_cols - 1)),
             bist.valid.eq(on & (~writes | tap(self.held, 64, 13).bit_select(code, 1))),
             bist.read.eq(Mux(on, ~writes, word[38])),

@@ -4,7 +4,7 @@ The arithmetic is that of :mod:`sim.golden.column`; only the pipeline around it 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from hdl.config import ACC_BITS, ACT_BITS, Config
 from mbist.compute_pins import Drive, column_pins, expand
 from mbist.compute_test import TestStep
 from mbist.signature import update
+from mbist.signature_file import Expected, export_signatures
 
 from . import column as golden
 
@@ -168,6 +169,14 @@ def macro_signatures(config: Config, program: Sequence[TestStep], *, moved: bool
     for column in range(config.physical_cols):
         words[1:] |= column_words(config, column_pins(drive, column))[:-1]
     return Signatures(tuple(signature(values, drive.listen) for values in columns), signature(words, drive.listen))
+
+
+def signature_file(config: Config, program: Sequence[TestStep]) -> str:
+    """The file of a program's two runs, that of columns in their place and that of moved ones, as
+    :func:`mbist.signature_file.read_signatures` reads it."""
+    return export_signatures(config, program, [
+        Expected(moved, expand(config, program, moved=moved).cycles,
+                 *astuple(macro_signatures(config, program, moved=moved))) for moved in (False, True)])
 
 
 def _shifts(drive: Drive) -> Iterable[int]:

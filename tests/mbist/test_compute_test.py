@@ -11,7 +11,8 @@ from mbist.compute_pins import column_pins, expand, generator, lanes, macro_pins
 from mbist.compute_test import STEP_BITS, TABLE_STEPS, Lanes, Mask, Port, Repair, TestStep, check, column_program
 from mbist.compute_test import Value as Activations
 from mbist.signature import stages, update
-from sim.golden.compute_test import column_outputs, signature
+from mbist.signature_file import read_signatures
+from sim.golden.compute_test import column_outputs, signature, signature_file
 
 TINY = configuration("tiny")
 
@@ -147,3 +148,16 @@ def test_signatures_differ_when_an_output_does():
         wrong = values.copy()
         wrong[cycle] ^= 1 << 32
         assert signature(wrong, drive.listen) != right
+
+
+def test_the_signature_file_is_what_its_runs_give():
+    """Of two steps; the columns are driven alike, so one signature stands for all."""
+    steps = (TestStep(vectors=9, e=12), TestStep(port=Port.RECORD))
+    program, (here, moved) = read_signatures(TINY, signature_file(TINY, steps))
+    drive = expand(TINY, steps)
+    assert program == steps
+    assert (here.moved, moved.moved, here.cycles) == (False, True, drive.cycles)
+    for column in range(TINY.cols):
+        values = column_outputs(TINY, column_pins(drive, column))["scaled"]
+        assert here.columns == (signature(values, drive.listen),)
+    assert here.words not in (0, moved.words)

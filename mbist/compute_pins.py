@@ -203,11 +203,14 @@ class _Engine:
         beside = not (step.wild or step.port or step.repair is Repair.SWEEP or following[0].spread)
         loads: Iterator[dict[str, Any]] | None = None
         load: dict[str, Any] | None = None
+        # What a wild step has issued takes over mask, scale and constant of either bank when it leaves the adder tree.
+        quiet = Column.sum_latency(self.config) if step.wild else 0
         begun = len(self.cycles)
         while work or loads is None or load is not None or len(self.cycles) - begun < self.settled:
-            if loads is None and (beside or not work):
+            if loads is None and (beside or not work and not quiet):
                 loads = self._load(*following, 1 - number % 2)
                 load = next(loads)
+            quiet -= bool(quiet and not work)
             swept = (len(self.cycles) - begun) % (self.config.cols + 1)
             self._cycle(number, step, work, load, swept if step.repair is Repair.SWEEP and work else None)
             if loads is not None:

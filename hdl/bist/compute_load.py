@@ -139,7 +139,7 @@ class ComputeLoad(wiring.Component):
                 with m.Else():
                     m.d.sync += [number.eq(0), member.eq(Mux(member == members - 1, 0, member + 1))]
         with m.If(self.restart):
-            m.d.sync += [self.drawing.eq(1), self.slot_row.eq(0), number.eq(0), member.eq(0)]
+            m.d.sync += [self.drawing.eq(1), self.repair.eq(0), self.slot_row.eq(0), number.eq(0), member.eq(0)]
         self.beat = beat
 
     def _words(self, m):

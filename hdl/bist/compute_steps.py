@@ -146,6 +146,8 @@ class ComputeSteps(wiring.Component):
         shortest = settled(self.config)
         preloads = Signal(2)
         elapsed, deaf = Signal(range(shortest)), Signal(range(shortest + 1))
+        # What a wild step has issued takes over mask, scale and constant of either bank when it leaves the adder tree.
+        quiet = Signal(range(Column.sum_latency(self.config) + 1))
         worked, loaded, beside, over, steps = (Signal(name=name) for name in (
             "worked", "loaded", "beside", "over", "steps"))
         swept = Signal.like(self.pins.repair)
@@ -173,9 +175,11 @@ class ComputeSteps(wiring.Component):
                     with m.If(preloads == 3):
                         m.d.comb += [self.advance.eq(1), following.eq(_State.STEP)]
             with m.Case(_State.STEP):
-                m.d.comb += [steps.eq(1), work.run.eq(~worked), load.run.eq(~loaded & (beside | worked))]
+                m.d.comb += [steps.eq(1), work.run.eq(~worked), load.run.eq(~loaded & (beside | worked & (quiet == 0)))]
                 m.d.sync += [worked.eq(worked | work.ended), loaded.eq(loaded | load.ended),
                              swept.eq(Mux(swept == self.config.cols, 0, swept + 1))]
+                with m.If(worked & (quiet != 0)):
+                    m.d.sync += quiet.eq(quiet - 1)
                 with m.If(elapsed != shortest - 1):
                     m.d.sync += elapsed.eq(elapsed + 1)
                 with m.If(over & row.reset):
@@ -196,7 +200,8 @@ class ComputeSteps(wiring.Component):
             m.d.sync += [preloads.eq(0), self.bank.eq(0), deaf.eq(shortest)]
             m.d.comb += following.eq(_State.PRELOAD)
         with m.If(self.advance):
-            m.d.sync += [worked.eq(0), loaded.eq(0), swept.eq(0), elapsed.eq(0)]
+            m.d.sync += [worked.eq(0), loaded.eq(0), swept.eq(0), elapsed.eq(0),
+                         quiet.eq(Mux(load.row.wild, Column.sum_latency(self.config), 0))]
         m.d.sync += [self.pins.listen.eq(listen & ~self.discard), self.pins.reset.eq(reset),
                      self.pins.repair.eq(load.repair)]
         with m.If(sweep):

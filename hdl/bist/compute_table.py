@@ -90,7 +90,7 @@ FIELD_BITS = {
     "repair": 2, "repeat": 7,
 }
 
-#: Bits of a row. Two registers hold one; ``repeat``, which is never 0, is the highest field of the second.
+#: Bits of a row. It is written by two registers, of which the second is never 0, since it has ``repeat``.
 STEP_BITS = sum(FIELD_BITS.values())
 
 

@@ -92,6 +92,14 @@ def test_columns_of_a_class_are_driven_alike():
     assert (begun & first["select"] & ~first["test"]).sum() == (begun & last["select"] & ~last["test"]).sum()
 
 
+def test_columns_of_a_class_answer_alike():
+    """Whenever their load comes: so one signature is that of all."""
+    small = configuration("small")
+    drive = expand(small, column_program(small)[::3])
+    first, last = (column_outputs(small, column_pins(drive, c))["scaled"] for c in (0, small.cols - 1))
+    assert np.array_equal(first[drive.listen], last[drive.listen])
+
+
 def test_signature_is_a_crc():
     """Of one bit per cycle: CRC-32 without reflection, start and final inversion."""
     state = 0

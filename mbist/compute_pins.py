@@ -8,6 +8,7 @@ Inputs that mean nothing in a cycle carry the generator's noise.
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -145,6 +146,23 @@ class Drive:
     @property
     def cycles(self) -> int:
         return len(self.rst)
+
+    @cached_property
+    def accumulate(self) -> np.ndarray:
+        """``issue`` as it leaves the adder tree."""
+        latency = Column.sum_latency(self.config)
+        accumulate = np.zeros_like(self.issue)
+        accumulate[latency:] = self.issue[:-latency]
+        for cycle in np.flatnonzero(self.rst):
+            accumulate[cycle + 1:cycle + 1 + latency] = False
+        return accumulate
+
+    @cached_property
+    def taken_act(self) -> np.ndarray:
+        """The activation register."""
+        first = np.where(self.issue[:, 0] & self.issue[:, 1], np.arange(self.cycles), -1)
+        source = np.concatenate([[-1], np.maximum.accumulate(first)[:-1]])
+        return np.where(source[:, None, None] < 0, False, self.act[source])
 
 
 def expand(config: Config, program: Sequence[TestStep], columns: Sequence[int] | None = None, *,
@@ -342,46 +360,67 @@ class _Engine:
 def column_pins(drive: Drive, column: int) -> dict[str, np.ndarray]:
     """What the macro makes of its inputs for one physical column: bool [cycles, width] by port of the column."""
     config = drive.config
-    latency = Column.sum_latency(config)
-    accumulate = np.zeros_like(drive.issue)
-    accumulate[latency:] = drive.issue[:-latency]
-    for cycle in np.flatnonzero(drive.rst):
-        accumulate[cycle + 1:cycle + 1 + latency] = False
-    taken = np.maximum.accumulate(np.where(drive.issue[:, 0] & drive.issue[:, 1], np.arange(drive.cycles), -1))
-    source = np.concatenate([[-1], taken[:-1]])
-    act = np.where(source[:, None, None] < 0, False, drive.act[source])
+    port = {name: drive.bist[:, field.offset:field.offset + field.width] for name, field in bist_layout(config)}
+    here = _numbers(port["column"]) == column
+    reads, test = port["valid"] & port["read"], port["valid"] & port["write"]
+    written = _over_port(drive, port) | {"select": here}
+    pins = {name: np.where(test, written[name], bits) for name, bits in _delivered(drive, column).items()}
+    words = config.slots + np.arange(1 + record_words(config))
+    return pins | {"issue": drive.issue, "accumulate": drive.accumulate, "rst": drive.rst[:, None], "test": test,
+                   "test_words": test & (_numbers(port["word"]) == words),
+                   "bist_select": reads & (here | port["compute"]), "bist_show": reads & here,
+                   "bist_bank": port["read_bank"], "bist_word": port["word"]} | {
+                       f"act__{bit}": drive.taken_act[:, bit] for bit in range(ACT_BITS)}
+
+
+def _delivered(drive: Drive, column: int) -> dict[str, np.ndarray]:
+    """What a column is offered by its class, and with ``select`` takes. One that is nobody's is offered what its lowest
+    logical neighbour is."""
+    config, cycles = drive.config, np.arange(drive.cycles)
     logical = _logical(drive, column)
-    # A column that is nobody's is offered what its lowest logical neighbour is.
     offered = np.where(logical < 0, max(0, column - config.spare_cols), logical)
     number = offered % classes(config)
-    cycles = np.arange(drive.cycles)
     selected = (logical >= 0) & drive.valid[cycles, number] & (drive.member == offered // classes(config))
     opposed = drive.opposed[cycles, number]
+    pins = {name: getattr(drive, name).reshape(drive.cycles, -1) ^ opposed[:, None]
+            for name in ("first", "lane_mask", "sign", "group", "constant")}
+    return pins | {"bank": drive.bank[:, None], "row": drive.row, "lanes": drive.lanes, "select": selected[:, None]}
 
-    bist = {name: drive.bist[:, member.offset:member.offset + member.width]
-            for name, member in bist_layout(config)}
-    here = (bist["column"] @ (1 << np.arange(bist["column"].shape[1])) == column)[:, None]
-    reads, test = bist["valid"] & bist["read"], bist["valid"] & bist["write"]
-    lane_bits, word = clog2(config.units_per_beat), bist["word"] @ (1 << np.arange(bist["word"].shape[1]))
-    record = np.tile(drive.bist_data, record_words(config))
-    group_bits = group_layout(config).size
-    by_port = {
-        "first": np.zeros((drive.cycles, 1), bool), "bank": bist["write_bank"],
-        "row": bist["word"][:, lane_bits:lane_bits + slot_row_bits(config)],
-        "lane_mask": (word[:, None] == np.arange(config.slots)).reshape(drive.cycles, -1, config.units_per_beat).any(1),
-        "lanes": np.tile(drive.bist_data, config.units_per_beat), "sign": drive.bist_data,
-        "group": record[:, :group_bits], "constant": record[:, group_bits:bank_record_layout(config).size],
-        "select": here,
-    }
-    loaded = {name: getattr(drive, name).reshape(drive.cycles, -1) ^ opposed[:, None]
-              for name in ("first", "lane_mask", "sign", "group", "constant")}
-    loaded |= {"bank": drive.bank[:, None], "row": drive.row, "lanes": drive.lanes, "select": selected[:, None]}
-    pins = {name: np.where(test, by_port[name], bits) for name, bits in loaded.items()}
-    pins |= {"issue": drive.issue, "accumulate": accumulate, "rst": drive.rst[:, None], "test": test,
-             "test_words": test & (word[:, None] - config.slots == np.arange(1 + record_words(config))),
-             "bist_select": reads & (here | bist["compute"]), "bist_show": reads & here,
-             "bist_bank": bist["read_bank"], "bist_word": bist["word"]}
-    return pins | {f"act__{bit}": act[:, bit] for bit in range(ACT_BITS)}
+
+def _over_port(drive: Drive, port: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the test port offers all columns if it writes."""
+    config, word = drive.config, drive.bist_data
+    lane_bits, group_bits = clog2(config.units_per_beat), group_layout(config).size
+    slots = (_numbers(port["word"]) == np.arange(config.slots)).reshape(drive.cycles, -1, config.units_per_beat)
+    record = np.tile(word, record_words(config))[:, :bank_record_layout(config).size]
+    return {"first": np.zeros((drive.cycles, 1), bool), "bank": port["write_bank"],
+            "row": port["word"][:, lane_bits:lane_bits + slot_row_bits(config)], "lane_mask": slots.any(axis=1),
+            "lanes": np.tile(word, config.units_per_beat), "sign": word, "group": record[:, :group_bits],
+            "constant": record[:, group_bits:]}
+
+
+def _numbers(bits: np.ndarray) -> np.ndarray:
+    """int [cycles, 1] of bits [cycles, width]."""
+    return (bits @ (1 << np.arange(bits.shape[1])))[:, None]
+
+
+def driven_alike(drive: Drive, column: int, other: int) -> bool:
+    """Whether two physical columns do the same: their pins are the same in every cycle from the first step on, but for
+    those that select one column; and in each step both are selected for the same loads and accesses in the same order,
+    in cycles of their own. Of what is loaded before the first step, the last load of each bank counts."""
+    mine, theirs = column_pins(drive, column), column_pins(drive, other)
+    start = int(np.argmax(drive.step >= 0))
+    turns = {"select": ("first", "bank", "row", "lane_mask", "lanes", "sign", "group", "constant", "test",
+                        "test_words"), "bist_show": ("bist_bank", "bist_word")}
+
+    def taken(pins: dict[str, np.ndarray], turn: str) -> np.ndarray:
+        cycles = np.flatnonzero(pins[turn][:, 0])
+        begun = np.searchsorted(cycles, start)
+        cycles = cycles[max(0, begun - 2 * drive.config.slots // drive.config.units_per_beat):]
+        return np.concatenate([drive.step[cycles, None], *(pins[name][cycles] for name in turns[turn])], axis=1)
+
+    return (all(np.array_equal(mine[name][start:], theirs[name][start:]) for name in mine if name not in (*turns, "bist_select"))
+            and all(np.array_equal(taken(mine, turn), taken(theirs, turn)) for turn in turns))
 
 
 def _logical(drive: Drive, column: int) -> np.ndarray:

@@ -80,10 +80,11 @@ def column_blocks(netlist: Netlist) -> np.ndarray:
 
 def measure(netlist: Netlist, faults: Faults, pins: Mapping[str, np.ndarray], listen: np.ndarray, *,
             observe: tuple[str, ...], block: np.ndarray, prove: bool = True, power_ups: int = 2,
-            history: int = 0) -> Coverage:
+            aliasing: bool = False) -> Coverage:
     """Simulates one fault of each class and proves what is untestable among those that escape.
 
-    A fault is detected if an observed output shows it from each of some random states at power-up.
+    A fault is detected if an observed output shows it from each of some random states at power-up. With ``aliasing``
+    the first of them is simulated to the end, to compare signatures; else no fault counts as aliased.
 
     Raises
     ------
@@ -91,8 +92,8 @@ def measure(netlist: Netlist, faults: Faults, pins: Mapping[str, np.ndarray], li
         If what the fault-free machine shows depends on its state at power-up: the test listens too early.
     """
     numbers = faults.representatives()
-    runs = [simulate(netlist, pins, faults, numbers, observe=observe, listen=listen, seed=seed)
-            for seed in range(power_ups)]
+    runs = [simulate(netlist, pins, faults, numbers, observe=observe, listen=listen, seed=seed,
+                     drop=not aliasing or seed > 0) for seed in range(power_ups)]
     if len({run.signatures for run in runs}) > 1:
         raise ValueError("listen must begin when the outputs no longer depend on the state at power-up")
     detected = np.all([run.detected for run in runs], axis=0)
@@ -101,7 +102,7 @@ def measure(netlist: Netlist, faults: Faults, pins: Mapping[str, np.ndarray], li
     if prove:
         from .untestable import untestable as proven
         left = np.flatnonzero(~detected)
-        untestable[left] = proven(netlist, faults, numbers[left], observe, history)
+        untestable[left] = proven(netlist, faults, numbers[left], observe, 0)
     driven = netlist.out, netlist.q
     where = np.array([block[driven[pin in (Pin.D, Pin.Q)][index] if pin != Pin.INPUT else index]
                       for pin, index in zip(faults.pin, faults.index)], object)

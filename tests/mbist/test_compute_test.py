@@ -1,13 +1,16 @@
 """The self-test's table, its expansion, and what the RTL does with it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
+from hdl.cim.interfaces import bist_layout
 from hdl.cim.macro import Macro
 from hdl.config import CONFIGS, configuration
-from mbist.compute_pins import column_pins, expand, generator, lanes, macro_pins
+from mbist.compute_pins import column_pins, driven_alike, expand, generator, lanes, macro_pins
 from mbist.compute_test import STEP_BITS, TABLE_STEPS, Lanes, Mask, Port, Repair, TestStep, check, column_program
 from mbist.compute_test import Value as Activations
 from mbist.signature import stages, update
@@ -80,24 +83,39 @@ def test_loads_and_planes_never_meet():
     assert not (drive.valid.any(axis=1) & valid & write).any()
 
 
-def test_columns_of_a_class_are_driven_alike():
-    """But for the cycle of their load, and for reads."""
-    small = configuration("small")
-    drive = expand(small, column_program(small), (0,))
-    first, last = column_pins(drive, 0), column_pins(drive, small.cols - 1)
-    for name in first:
-        if name not in ("select", "bist_select", "bist_show"):
-            assert np.array_equal(first[name], last[name]), name
-    begun = drive.step[:, None] >= 0
-    assert (begun & first["select"] & ~first["test"]).sum() == (begun & last["select"] & ~last["test"]).sum()
+SMALL = configuration("small")
 
 
-def test_columns_of_a_class_answer_alike():
-    """Whenever their load comes: so one signature is that of all."""
-    small = configuration("small")
-    drive = expand(small, column_program(small)[::3])
-    first, last = (column_outputs(small, column_pins(drive, c))["scaled"] for c in (0, small.cols - 1))
-    assert np.array_equal(first[drive.listen], last[drive.listen])
+@pytest.mark.parametrize("moved", [False, True])
+def test_columns_are_driven_alike(moved):
+    """With and without spares."""
+    drive = expand(SMALL, (*SHORT[:6], TestStep()), moved=moved)
+    columns = range(SMALL.spare_cols * moved, SMALL.cols + SMALL.spare_cols * moved)
+    assert all(driven_alike(drive, columns[0], column) for column in columns)
+    other = SMALL.cols if not moved else 0
+    assert not driven_alike(drive, columns[0], other)
+
+
+def test_columns_with_words_of_their_own_are_not_driven_alike():
+    drive = expand(SMALL, (TestStep(spread=True, repeat=2), TestStep()))
+    assert not driven_alike(drive, 0, 1)
+
+
+@pytest.mark.parametrize("name", ["opposed", "member", "bist"])
+def test_columns_that_one_wire_tells_apart_are_not_driven_alike(name):
+    """A class that offers the complement; a member that is never loaded; reads of other banks."""
+    drive = expand(SMALL, (TestStep(), TestStep(port=Port.RECORD), TestStep()))
+    wrong = getattr(drive, name).copy()
+    if name == "opposed":
+        wrong[:, 1] = True
+    elif name == "member":
+        wrong[wrong == 1] = 0
+    else:
+        port = bist_layout(SMALL)
+        column = port["column"]
+        bits = wrong[:, column.offset:column.offset + column.width]
+        wrong[:, port["read_bank"].offset] ^= bits @ (1 << np.arange(column.width)) == 5
+    assert not driven_alike(replace(drive, **{name: wrong}), 0, 5)
 
 
 def test_signature_is_a_crc():

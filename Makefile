@@ -38,7 +38,7 @@ verilog: .venv/.base ## Verilog, port list and C header of a chip; CONFIG=small
 waves: .venv/.base ## waves of one bench for GTKWave; TB=macro CONFIG=small SIM=verilator|icarus
 	@$(PY) -m cimple waves --bench "$(TB)" --config $(CONFIG) --sim $(SIM)
 
-bench: .venv/.base .venv/.dev ## one figure; NAME=sim-speed, no NAME lists them
+bench: .venv/.base .venv/.dev .venv/.formal ## one figure; NAME=sim-speed, no NAME lists them
 	@$(PY) -m cimple bench $(NAME)
 
 doctor: .venv/.base ## which tools were found, and how to install the others

@@ -5,7 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .axi import axi4, axi_lite
+from .bist.compute import ComputeTest
 from .bist.march import March
+from .cim.interfaces import connect_test
 from .config import ADDR_BITS, FORMAT_VERSION, Config
 from .csr import COUNTERS, CSR_ADDR_BITS, ID_VALUE, WINDOWS, Access
 from .ipu.control import Control
@@ -41,6 +43,7 @@ class Core(wiring.Component):
         m.submodules.registers = registers = Registers(self.config)
         m.submodules.control = control = Control()
         m.submodules.march = march = March(self.config)
+        m.submodules.compute_test = compute_test = ComputeTest(self.config)
         engine = Engine(self.config)
         m.submodules.engine = DomainRenamer("engine")(engine)
         m.d.comb += [
@@ -50,8 +53,8 @@ class Core(wiring.Component):
         axi_lite.connect_ports(m, outer=self, inner=registers, addr_bits=CSR_ADDR_BITS)
         wiring.connect(m, aside=wiring.flipped(self.aside), registers=registers.aside)
         self._control(m, registers, control, engine)
-        self._status(m, registers, control, march)
-        self._test(m, registers, control, march, engine)
+        self._status(m, registers, control, march, compute_test)
+        self._test(m, registers, control, march, compute_test, engine)
         self._bus(m, control, engine)
         return m
 
@@ -85,30 +88,39 @@ class Core(wiring.Component):
             for spare in range(self.config.spare_cols):
                 m.d.comb += engine.repair[macro][spare].eq(getattr(registers, f"repair{macro}_{spare}"))
 
-    def _test(self, m, registers, control, march, engine):
-        """The self-test, and that it and programs keep out of each other's way."""
-        for register in march.map:
-            name = register.name.lower()
-            match register.access:
-                case Access.RO:
-                    m.d.comb += getattr(registers, name).eq(getattr(march, name))
-                case Access.RW:
-                    m.d.comb += getattr(march, name).eq(getattr(registers, name))
-                case Access.W1:
-                    m.d.comb += getattr(march, f"{name}_set").eq(getattr(registers, f"{name}_set"))
+    def _test(self, m, registers, control, march, compute_test, engine):
+        """The self-tests, and that they and programs keep out of each other's way."""
+        for test in (march, compute_test):
+            for register in test.map:
+                name = register.name.lower()
+                match register.access:
+                    case Access.RO:
+                        m.d.comb += getattr(registers, name).eq(getattr(test, name))
+                    case Access.RW:
+                        m.d.comb += getattr(test, name).eq(getattr(registers, name))
+                    case Access.W1:
+                        m.d.comb += getattr(test, f"{name}_set").eq(getattr(registers, f"{name}_set"))
+            m.d.comb += [
+                test.blocked.eq(control.busy | control.error),
+                test.discard.eq(control.soft_reset | control.go),
+            ]
+        connect_test(m, source=compute_test.test, sink=engine.test)
         m.d.comb += [
-            march.blocked.eq(control.busy | control.error),
-            march.discard.eq(control.soft_reset | control.go),
-            control.testing.eq(march.busy),
+            march.computing.eq(compute_test.busy),
+            compute_test.marching.eq(march.active),
+            compute_test.i_signature.eq(engine.o_signature),
+            engine.i_signature.eq(compute_test.o_signature),
+            engine.isolated.eq(compute_test.isolated),
+            control.testing.eq(march.busy | compute_test.busy),
             engine.bist.eq(march.request),
             engine.bist_data.eq(march.data),
             march.words.eq(engine.bist_words),
         ]
 
-    def _status(self, m, registers, control, march):
+    def _status(self, m, registers, control, march, compute_test):
         """From the engine to registers and interrupt."""
         config = self.config
-        events = Cat(control.done_event, control.error_event, march.stopped)
+        events = Cat(control.done_event, control.error_event, march.stopped | compute_test.stopped)
         pending = Signal(3)
         m.d.sync += pending.eq((pending & ~registers.irq_status_clear[:3]) | events)
         with m.If(control.reset_event):

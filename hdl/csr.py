@@ -36,21 +36,26 @@ class Cause(enum.IntEnum):
     TOKEN_OVERFLOW = 8  #: the pair of queues, 8 x from + to
     WATCHDOG = 9  #: of the youngest instruction dispatched
     BAD_MULTIPLIER = 10  #: parameter memory entry whose multiplier is infinite or not a number
-    BIST_RUNNING = 11  #: zero; the program was not started, because the March controller runs
+    BIST_RUNNING = 11  #: zero; the program was not started, because a self-test runs
 
 
 class BistCause(enum.IntEnum):
-    """Why the March controller refused a command or ended a run. BIST_STATUS.step is the microcode word that came
-    next."""
+    """Why a self-test refused a command or ended a run: the March controller, whose BIST_STATUS.step is the microcode
+    word that came next, or the compute self-test, whose CBIST_STATUS.step is the row of its table."""
     NONE = 0
     PROGRAM_RUNNING = 1  #: a program runs, or has stopped with an error that awaits its soft reset
     ILLEGAL_CODE = 2  #: the word is none of the microcode, or cannot stand there; or the code ends within an element
     READ_BEFORE_WRITE = 3  #: the word reads what this run has not written
-    RANGE = 4  #: BIST_RANGE or BIST_MODE.macro names no address or macro, or a partner beside both banks
-    CODE_TOO_LONG = 5  #: more words were written to BIST_CODE than there is room for
+    RANGE = 4  #: BIST_RANGE, BIST_MODE or CBIST_MODE names no address or macro, or a partner beside both banks
+    CODE_TOO_LONG = 5  #: more microcode words or rows were written than there is room for
     PARTNER = 6  #: the word goes to the other bank, which BIST_RANGE.partner does not allow
     SAME_BANK = 7  #: the word reads and writes the same bank
     NOT_HELD = 8  #: there is no run to resume
+    COMPUTE_RUNNING = 9  #: the compute self-test runs
+    MARCH_RUNNING = 10  #: the March controller runs, or has a run that is held
+    EMPTY_TABLE = 11  #: the compute self-test has no rows
+    ILLEGAL_ROW = 12  #: a field of the row has a value that means nothing
+    ABORTED = 13  #: the compute self-test was ended by abort or by a soft reset
 
 
 class Access(enum.Enum):
@@ -166,6 +171,54 @@ def bist_registers(config: Config) -> list[Register]:
     return regs
 
 
+def cbist_registers(config: Config) -> list[Register]:
+    """Registers of the compute self-test, by ascending offset. Those locked by CBIST_STATUS ignore writes during a
+    run."""
+    ro, rw, w1 = Access.RO, Access.RW, Access.W1
+    lock = "CBIST_STATUS"
+    regs = [
+        Register("CBIST_CONTROL", 0x880, w1, "commands", {
+            "start": (0, 1, "run the table; ignored during a run"),
+            "abort": (1, 1, "end the run"),
+            "next": (2, 1, "show the next signature; ignored during a run"),
+            "clear": (3, 1, "forget the table; ignored during a run")}),
+        Register(lock, 0x884, ro, "state", {
+            "running": (0, 1, "a run is under way"),
+            "active": (2, 1, "the same"),
+            "done": (3, 1, "the last run has come to its end"),
+            "failed": (4, 1, "a signature of the last run is wrong"),
+            "error": (5, 1, "the last command was refused or the run was ended; see cause"),
+            "cause": (8, 8, "see the table of causes"),
+            "step": (16, 8, "row that is loaded")}),
+        Register("CBIST_MODE", 0x888, rw, "how a run is done", {
+            "moved": (0, 1, "rows that move no column move all, and the opposite: spares take part"),
+            "vote": (1, 1, "compare with what most signatures are, not with CBIST_EXPECTED"),
+            "single": (2, 1, "only one macro is tested"),
+            "macro": (16, 8, "which one")}, 0x00FF_0007, 0, lock),
+        Register("CBIST_ROW", 0x88C, rw, "bits 31 to 0 of a row", locked_by=lock),
+        Register("CBIST_ROW_HIGH", 0x890, w1, "bits 63 to 32 of a row, which is appended to the table; ignored during "
+                                              "a run"),
+        Register("CBIST_LENGTH", 0x894, ro, "rows held"),
+        Register("CBIST_EXPECTED", 0x898, rw, "what the signature of every column must be", locked_by=lock),
+        Register("CBIST_EXPECTED_WORDS", 0x89C, rw, "what the signature of the words that a macro reads must be",
+                 locked_by=lock),
+        Register("CBIST_CYCLES", 0x8A0, ro, "cycles of the last run"),
+        Register("CBIST_FAILS", 0x8A4, ro, "signatures of the last run that are wrong"),
+        Register("CBIST_FIRST", 0x8A8, ro, "first of them", {
+            "column": (0, 12, f"logical column; {config.cols}: words read"), "macro": (16, 8, "macro")}),
+        Register("CBIST_SIGNATURE", 0x8AC, ro, "a signature: after a run that of macro 0 and column 0; then columns "
+                                               "ascending, words read, and the next macro"),
+        Register("CBIST_SELECT", 0x8B0, rw, "what CBIST_COLUMNS show", {"macro": (0, 8, "of which macro")}, 0xFF),
+    ]
+    for number in range(-(-config.macros // 32)):
+        regs.append(Register(f"CBIST_FAILED{number}", 0x8C0 + 4 * number, ro,
+                             f"macros that failed in the last run, from macro {32 * number}, one bit each"))
+    for number in range(-(-(config.cols + 1) // 32)):
+        regs.append(Register(f"CBIST_COLUMNS{number}", 0x900 + 4 * number, ro,
+                             f"signatures of the macro that are wrong, from column {32 * number}, one bit each"))
+    return regs
+
+
 def registers(config: Config) -> list[Register]:
     """All registers of a chip, by ascending offset."""
     ro, rw, w1, w1c = Access.RO, Access.RW, Access.W1, Access.W1C
@@ -219,6 +272,7 @@ def registers(config: Config) -> list[Register]:
                 f"macro {macro}: columns from this one on move up by one physical column", {
                     "column": (0, 16, f"{config.cols}: none, the value after reset; ascending over the spares")},
                 (1 << clog2(config.cols + 1)) - 1, config.cols))
+    regs += cbist_registers(config)
     return regs
 
 

@@ -43,6 +43,14 @@ def defect_map(config: Config, failing: Iterable[Address]) -> np.ndarray:
     return defects
 
 
+def column_map(config: Config, columns: Iterable[int]) -> np.ndarray:
+    """The same of physical columns that store right but compute wrong: all of such a column is defective. Its union
+    with what March tests find goes to the analysis."""
+    defects = np.zeros((2 * bist_words(config), config.physical_cols), bool)
+    defects[:, list(columns)] = True
+    return defects
+
+
 def repair_points(config: Config, repair: Repair) -> tuple[int, ...]:
     """A macro's repair registers, which leave the given physical columns unused: as ``repair`` of
     :class:`hdl.cim.macro.Macro`, ascending.

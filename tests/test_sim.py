@@ -10,7 +10,9 @@ pytestmark = pytest.mark.sim
 
 def pytest_generate_tests(metafunc):
     cases = benches.cases(metafunc.config.getoption("sim"), metafunc.config.getoption("bench"))
-    metafunc.parametrize("bench, config", cases, ids=[f"{bench.name}-{config.name}" for bench, config in cases])
+    metafunc.parametrize("bench, config", [
+        pytest.param(bench, config, id=f"{bench.name}-{config.name}", marks=[pytest.mark.formal] * bench.formal)
+        for bench, config in cases])
 
 
 def test_bench(bench, config, request, record_property):

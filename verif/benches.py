@@ -27,6 +27,7 @@ from sim.rtl.harness import AXI_MEMORY, harness
 from sim.rtl.link_pair import SOURCES as LINK_SOURCES
 from sim.rtl.run import DEFAULT_SEED
 
+from .compute_self_test import ComputeSelfTest, ComputeSelfTestOfGates
 from .dma import Dma
 from .geometries import BARE, CABLE, ODD, TWO_LINES, WIDE
 from .ipu import Ipu
@@ -68,6 +69,8 @@ class Bench:
         Groups of signals that ``make waves`` shows besides the ports: title -> names below the top, ``*`` allowed.
     timeout : float
         Seconds that a run may take.
+    formal : bool
+        Whether it needs the extra 'formal'.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Bench:
     environment: Mapping[str, str] = field(default_factory=dict)
     signals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     timeout: float = 900
+    formal: bool = False
 
     def configurations(self, simulator: str) -> list[Config]:
         """The configurations to run on a simulator."""
@@ -188,6 +192,17 @@ BENCHES: tuple[Bench, ...] = (
             "operation": ("march.sequencer.operation.*", "march.data"),
             "failures": ("march.compare.failed", "march.compare.failure.*"),
         }),
+    Bench(
+        name="cbist", component=ComputeSelfTest, module="verif.tb_cbist", configs=("tiny",),
+        verilator_configs=("small", ODD),
+        signals={
+            "steps": ("compute_test.steps.step", "compute_test.steps.state", "compute_test.steps.elapsed"),
+            "load": ("compute_test.steps.load.drawing", "compute_test.steps.load.beat", "compute_test.steps.load.held"),
+            "verdict": ("compute_test.verdict.at.*", "compute_test.verdict.fails"),
+        }),
+    Bench(
+        name="cbist_gates", component=ComputeSelfTestOfGates, module="verif.tb_cbist_gates", formal=True,
+        configs=("tiny",)),
     Bench(name="registers", component=Registers, module="verif.tb_registers", configs=("small",)),
     Bench(
         name="dma", component=Dma, module="verif.tb_dma", configs=("small",), verilator_configs=(WIDE,),

@@ -1,24 +1,25 @@
 """The March controller: runs programmable March tests on all macros of a core."""
 
 from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out
 
 from ..cim.interfaces import bist_layout
 from ..config import Config
-from ..csr import Access, BistCause, bist_registers
+from ..csr import BistCause, bist_registers
 from .addresses import address_layout
 from .background import Background
 from .compare import Compare, failure_layout
 from .microcode import STEP_BITS
+from .registered import Registered
 from .sequencer import Sequencer
 
 #: Entries of the fail log.
 LOG_DEPTH = 16
 
 
-class March(wiring.Component):
+class March(Registered):
     """Executes the microcode of :class:`~hdl.bist.sequencer.Sequencer` at one operation per cycle and logs what fails.
 
     All macros do the same. A run takes ``steps x addresses + pauses`` cycles and :attr:`OVERHEAD` more. A run that is
@@ -28,16 +29,19 @@ class March(wiring.Component):
     Members
     -------
     <register> : In or Out(32)
-        One per register of :func:`~hdl.csr.bist_registers`, in lower case; ``<name>_set`` for those that are written to
-        act, for one cycle.
+        One per register of :func:`~hdl.csr.bist_registers`.
     blocked : In(1)
         A program runs: no run begins or goes on.
+    computing : In(1)
+        The compute self-test runs: the same.
     discard : In(1)
         The run is over, wherever it is.
     request : Out(bist_layout), data : Out(rows), words : In(ArrayLayout)
         To and from the array.
     busy : Out(1)
         The array is in use.
+    active : Out(1)
+        It is, or a run is held.
     stopped : Out(1)
         For one cycle: a run has ended or is held.
     """
@@ -50,17 +54,15 @@ class March(wiring.Component):
 
     def __init__(self, config: Config):
         self.config = config
-        self.map = bist_registers(config)
-        directions = {Access.RO: Out, Access.RW: In, Access.W1: In}
-        super().__init__({
-            **{register.name.lower() + "_set" * (register.access is Access.W1): directions[register.access](32)
-               for register in self.map},
+        super().__init__(bist_registers(config), {
             "blocked": In(1),
+            "computing": In(1),
             "discard": In(1),
             "request": Out(bist_layout(config)),
             "data": Out(config.rows),
             "words": In(data.ArrayLayout(config.rows, config.macros)),
             "busy": Out(1),
+            "active": Out(1),
             "stopped": Out(1),
         })
 
@@ -77,24 +79,9 @@ class March(wiring.Component):
         self._results(m)
         return m
 
-    def _field(self, register: str, name: str):
-        """A field of a register that is written."""
-        found = next(r for r in self.map if r.name == register)
-        low, width, _ = found.fields[name]
-        return getattr(self, register.lower() + "_set" * (found.access is Access.W1))[low:low + width]
-
-    def _show(self, register: str, **values):
-        """The value of a register with these fields."""
-        fields = next(r for r in self.map if r.name == register).fields
-        shown = 0
-        for name, value in values.items():
-            shown = shown | value << fields[name][0]
-        return getattr(self, register.lower()).eq(shown)
-
     def _settings(self, m):
         """From registers to the sequencer."""
         config, sequencer, visited = self.config, self.sequencer, self.sequencer.range
-        active = self.busy | self.held
         wanted = {name: self._field("BIST_RANGE", name) for name in ("first", "last", "banks", "partner")}
         macro = self._field("BIST_MODE", "macro")
         single = self._field("BIST_MODE", "single")
@@ -105,8 +92,8 @@ class March(wiring.Component):
             visited.banks.eq(wanted["banks"]),
             visited.fast_word.eq(self._field("BIST_MODE", "fast_word")),
             sequencer.partner.eq(wanted["partner"]),
-            sequencer.clear.eq(self._field("BIST_CONTROL", "clear") & ~active),
-            sequencer.append.eq((self.bist_code_set != 0) & ~active),
+            sequencer.clear.eq(self._field("BIST_CONTROL", "clear") & ~self.active),
+            sequencer.append.eq((self.bist_code_set != 0) & ~self.active),
             sequencer.code.eq(self.bist_code_set),
             self.bad_range.eq((wanted["first"] > wanted["last"]) | (wanted["last"] >= config.physical_cols)
                               | (wanted["banks"] == 0) | (wanted["partner"] & wanted["banks"].all())
@@ -131,6 +118,7 @@ class March(wiring.Component):
             sequencer.run.eq(running & ~self.hold & ~self.discard),
             sequencer.restart.eq(self.start),
             self.busy.eq(running | (drain != 0)),
+            self.active.eq(self.busy | self.held),
         ]
         with m.If(self.discard):
             m.d.sync += [running.eq(0), drain.eq(0), self.held.eq(0)]
@@ -148,6 +136,8 @@ class March(wiring.Component):
         with m.Elif(start):
             with m.If(self.blocked):
                 refuse(BistCause.PROGRAM_RUNNING)
+            with m.Elif(self.computing):
+                refuse(BistCause.COMPUTE_RUNNING)
             with m.Elif(self.bad_range):
                 refuse(BistCause.RANGE)
             with m.Else():
@@ -156,6 +146,8 @@ class March(wiring.Component):
         with m.Elif(resume):
             with m.If(self.blocked):
                 refuse(BistCause.PROGRAM_RUNNING)
+            with m.Elif(self.computing):
+                refuse(BistCause.COMPUTE_RUNNING)
             with m.Elif(~self.held):
                 refuse(BistCause.NOT_HELD)
             with m.Else():
@@ -166,7 +158,7 @@ class March(wiring.Component):
             m.d.sync += cycles.eq(cycles + 1)
         self.failed, self.lost = Signal(), Signal()
         m.d.comb += [
-            self._show("BIST_STATUS", running=self.busy, held=self.held, active=self.busy | self.held, done=done,
+            self._show("BIST_STATUS", running=self.busy, held=self.held, active=self.active, done=done,
                        failed=self.failed, error=error, logged=self.log.r_rdy, lost=self.lost, cause=cause,
                        step=sequencer.step),
             self.bist_length.eq(sequencer.length),

@@ -9,8 +9,19 @@ from ..isa import QUEUES
 from ..verilog import once
 from .accumulator import Accumulator
 from .bit_slice import BitSlice
-from .interfaces import bist_layout, classes, connect_load, delivery_signature, issue_layout, load_signature
+from .interfaces import (
+    bist_layout,
+    classes,
+    connect_load,
+    connect_test,
+    delivery_signature,
+    issue_layout,
+    load_signature,
+    test_signature,
+)
 from .macro import Macro
+from .signature import WIDTH
+from .tested_macro import TestedMacro
 
 
 def target_layout(config: Config) -> data.StructLayout:
@@ -42,6 +53,8 @@ class Array(wiring.Component):
     repair : In.array(macros, spare_cols)
     bist : In(bist_layout), bist_data : In(rows), bist_words : Out(ArrayLayout)
         All macros at once; 2 cycles.
+    isolated : In(macros), test : In(test_signature), i_signature : In(32), o_signature : Out(32)
+        Macros that the compute self-test drives, with what, and the chain of all signatures, ascending.
     retired : Out(1), retired_signal : Out
         The last vector of an instruction is in the accumulators.
     overflow : Out(1)
@@ -67,6 +80,10 @@ class Array(wiring.Component):
             "bist": In(bist_layout(config)),
             "bist_data": In(config.rows),
             "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
+            "isolated": In(config.macros),
+            "test": In(test_signature(config)),
+            "i_signature": In(WIDTH),
+            "o_signature": Out(WIDTH),
             "retired": Out(1),
             "retired_signal": Out(len(QUEUES)),
             "overflow": Out(1),
@@ -101,7 +118,7 @@ class Array(wiring.Component):
                 bit_slice.zero_point.eq(self.zero_point),
             ]
             for n in range(config.grid_n):
-                macro = Macro(config)
+                macro = TestedMacro(config)
                 number = k * config.grid_n + n
                 m.submodules[f"macro_{k}_{n}"] = once(macro, platform)
                 m.d.comb += [
@@ -111,11 +128,17 @@ class Array(wiring.Component):
                     macro.bist_data.eq(self.bist_data),
                     self.bist_words[number].eq(macro.word),
                     *(mine.eq(given) for mine, given in zip(macro.act, bit_slice.act)),
+                    macro.isolated.eq(self.isolated[number]),
                 ]
+                connect_test(m, source=self.test, sink=macro.test)
                 connect_load(m, source=self, sink=macro)
                 for mine, offered in zip(macro.deliveries, self.deliveries):
                     m.d.comb += mine.valid.eq(offered.valid & (offered.member[clog2(members):] == number))
                 macros[k, n] = macro
+        chain = list(macros.values())
+        for macro, behind in zip(chain, [*(after.o_signature for after in chain[1:]), self.i_signature]):
+            m.d.comb += macro.i_signature.eq(behind)
+        m.d.comb += self.o_signature.eq(chain[0].o_signature)
         return macros
 
     def _accumulate(self, m, platform, macros):

@@ -3,7 +3,7 @@
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
-from ..config import Config, clog2
+from ..config import ACT_BITS, Config, clog2
 
 
 def slot_row_bits(config: Config) -> int:
@@ -118,6 +118,37 @@ def bist_layout(config: Config) -> data.StructLayout:
         "write_bank": 1,
         "word": clog2(bist_words(config)),
     })
+
+
+def test_signature(config: Config) -> wiring.Signature:
+    """What the compute self-test drives, the same for all macros that it has isolated.
+
+    A load offers the same to the classes that are ``valid``, or the complement to those that are also ``opposed``;
+    ``repair`` goes to all repair inputs. ``reset`` resets the macro; ``clear``, ``listen`` and ``shift`` are for its
+    signatures and ``shift`` is for those of all macros.
+    """
+    delivery = delivery_signature(config).members
+    return wiring.Signature({
+        "issue": Out(issue_layout(config)),
+        "act": Out(config.rows).array(ACT_BITS),
+        "load": Out(load_signature(config)),
+        "valid": Out(classes(config)),
+        "opposed": Out(classes(config)),
+        **{name: member for name, member in delivery.items() if name != "valid"},
+        "bist": Out(bist_layout(config)),
+        "bist_data": Out(config.rows),
+        "repair": Out(clog2(config.cols + 1)),
+        "reset": Out(1),
+        "clear": Out(1),
+        "listen": Out(1),
+        "shift": Out(1),
+    })
+
+
+def connect_test(m, *, source, sink):
+    """Wires one :func:`test_signature` to another."""
+    for (_, _, given), (_, _, mine) in zip(source.signature.flatten(source), sink.signature.flatten(sink)):
+        m.d.comb += mine.eq(given)
 
 
 def scaled_layout() -> data.StructLayout:

@@ -54,13 +54,19 @@ class Macro(wiring.Component):
     psum : Out(signed).array(cols)
         One cycle after the adder tree, for observers.
     scaled : Out(scaled_layout).array(cols)
+
+    Parameters
+    ----------
+    config : Config
+    more : members
+        Of a subclass with other columns.
     """
 
     module_name = "macro"
 
-    def __init__(self, config: Config):
+    def __init__(self, config: Config, **more):
         self.config = config
-        super().__init__({
+        super().__init__(more | {
             "issue": In(issue_layout(config)),
             "act": In(config.rows).array(ACT_BITS),
             "load": In(load_signature(config)),
@@ -80,7 +86,7 @@ class Macro(wiring.Component):
 
     def elaborate(self, platform):
         m = Module()
-        columns = [Column(self.config) for _ in range(self.config.physical_cols)]
+        columns = [self._column(number) for number in range(self.config.physical_cols)]
         for number, column in enumerate(columns):
             m.submodules[f"column_{number}"] = once(column, platform)
         self._broadcast(m, columns)
@@ -91,6 +97,10 @@ class Macro(wiring.Component):
         self._test(m, columns)
         self._check(m)
         return m
+
+    def _column(self, number: int):
+        """A physical column."""
+        return Column(self.config)
 
     def _broadcast(self, m, columns):
         """Issue, its echo at the adder tree's end, and the activation register."""

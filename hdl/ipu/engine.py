@@ -8,8 +8,9 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..axi import axi4
 from ..axi.arbiter import RoundRobin
 from ..cim.array import Array
-from ..cim.interfaces import bist_layout, connect_load
+from ..cim.interfaces import bist_layout, connect_load, connect_test, test_signature
 from ..cim.loader import Loader
+from ..cim.signature import WIDTH
 from ..config import ADDR_BITS, QUEUE_DEPTH, Config, clog2
 from ..csr import COUNTERS
 from ..isa import QUEUES, Queue
@@ -55,6 +56,8 @@ class Engine(wiring.Component):
         As :class:`~hdl.ipu.control.Control` counts the events.
     bist : In(bist_layout), bist_data : In(rows), bist_words : Out(ArrayLayout)
         Of the array, for use while no program runs.
+    isolated : In(macros), test : In(test_signature), i_signature : In(32), o_signature : Out(32)
+        Of the array.
     """
 
     def __init__(self, config: Config):
@@ -76,6 +79,10 @@ class Engine(wiring.Component):
             "bist": In(bist_layout(config)),
             "bist_data": In(config.rows),
             "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
+            "isolated": In(config.macros),
+            "test": In(test_signature(config)),
+            "i_signature": In(WIDTH),
+            "o_signature": Out(WIDTH),
         })
 
     def elaborate(self, platform):
@@ -165,6 +172,7 @@ class Engine(wiring.Component):
         connect(m, weights=self.weights.o_words, loader=self.loader.i_words)
         array, compute, loader = self.array, self.compute, self.loader
         connect_load(m, source=loader, sink=array)
+        connect_test(m, source=self.test, sink=array.test)
         for mine, given in zip(array.repair, self.repair):
             m.d.comb += [point.eq(value) for point, value in zip(mine, given)]
         m.d.comb += [
@@ -183,6 +191,9 @@ class Engine(wiring.Component):
             array.bist.eq(self.bist),
             array.bist_data.eq(self.bist_data),
             self.bist_words.eq(array.bist_words),
+            array.isolated.eq(self.isolated),
+            array.i_signature.eq(self.i_signature),
+            self.o_signature.eq(array.o_signature),
             array.post_fetch.eq(self.store.post_fetch),
             array.post_vector.eq(self.store.post_vector),
             array.post_block.eq(self.store.post_block),

@@ -1,0 +1,43 @@
+"""The bench of the compute self-test: its figures on `tiny`, and what it refuses."""
+
+import json
+
+import pytest
+
+from bench import cbist
+from mbist.compute_test import TestStep
+
+
+def last_line(capsys) -> dict:
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+@pytest.mark.formal
+def test_figures(capsys):
+    cbist.main(["--config", "tiny", "--escapes"])
+    last = last_line(capsys)
+    detail = last["detail"]
+    assert last["value"] > 99.7
+    assert detail["macro_percent"] > 99.2
+    assert detail["outside_percent"] > 97.5
+    assert detail["column_in_macro_percent"] > 99.7
+    assert detail["transition_percent"] > 95
+    assert detail["aliased"] == 0 and detail["simulated_for_aliasing"] > 5000
+    assert detail["cycles"] <= cbist.CYCLES < detail["macro_cycles"]
+
+
+@pytest.mark.formal
+def test_columns_that_are_not_driven_alike_are_refused(monkeypatch):
+    monkeypatch.setattr(cbist, "column_program", lambda _: (TestStep(spread=True), TestStep()))
+    with pytest.raises(RuntimeError) as error:
+        cbist.main(["--config", "tiny"])
+    assert str(error.value) == "column 1 is not driven as column 0 is"
+
+
+@pytest.mark.formal
+def test_a_netlist_that_answers_wrong_is_refused(monkeypatch):
+    monkeypatch.setattr(cbist, "signature", lambda values, listen: 0)
+    monkeypatch.setattr(cbist, "column_program", lambda _: (TestStep(),))
+    with pytest.raises(RuntimeError) as error:
+        cbist.main(["--config", "tiny", "--column"])
+    assert str(error.value) == "the netlist's signatures of column 0 are not the golden model's"

@@ -17,7 +17,7 @@ from hdl.config import Config
 from .compute_pins import Drive, column_pins, expand, macro_pins
 from .compute_test import Lanes, Mask, Port, Repair, TestStep
 from .coverage import Count
-from .gate_simulation import simulate
+from .gate_simulation import respond, simulate
 from .netlist import Netlist, joined
 from .stuck_at import Faults, Pin, stuck_at
 
@@ -102,16 +102,9 @@ def measure_switches(config: Config, macro: Netlist, column: Netlist, program: S
 
 def _columns_alone(config: Config, column: Netlist, drive: Drive) -> Mapping[str, np.ndarray]:
     """Outputs of all columns without a fault, as inputs of a macro whose columns are cut out."""
-    nothing = stuck_at(column), np.empty(0, np.int64)
-
-    def alone(number: int) -> dict[str, np.ndarray]:
-        seen = simulate(column, column_pins(drive, number), *nothing, observe=("scaled", "word"), listen=drive.listen,
-                        jobs=1)
-        return {f"column_{number}__{name}": bits for name, bits in seen.outputs.items()}
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return {name: bits for outputs in pool.map(alone, range(config.physical_cols))
-                for name, bits in outputs.items()}
+    outputs = respond(column, (column_pins(drive, number) for number in range(config.physical_cols)),
+                      observe=("scaled", "word"), cycles=drive.cycles)
+    return {f"column_{number}__{name}": bits for number, own in enumerate(outputs) for name, bits in own.items()}
 
 
 def _places(macro: Netlist, part: Netlist, faults: Faults, numbers: np.ndarray) -> np.ndarray:

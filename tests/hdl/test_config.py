@@ -60,10 +60,8 @@ def test_the_hash_follows_every_field_but_the_name():
     ({"prefetch_beats": 32}, "prefetch_beats must be a power of two of at least 64, not 32"),
     ({"spare_cols": 5}, "spare_cols must be from 0 to 4, not 5"),
     ({"links": 3}, "links must be from 0 to 2, not 3"),
-    ({"links": 1, "link_lanes": 3}, "link_lanes must be a power of two that leaves each lane 8 to 64 of the 512 bits of "
-                                    "the bus, not 3"),
-    ({"links": 1, "link_lanes": 4}, "link_lanes must be a power of two that leaves each lane 8 to 64 of the 512 bits of "
-                                    "the bus, not 4"),
+    *(({"links": 1, "link_lanes": lanes}, "link_lanes must be a power of two that leaves each lane 8 to 64 of the 512 "
+                                          f"bits of the bus, not {lanes}") for lanes in (3, 4)),
     ({"links": 1, "spare_cols": 3, "grid_k": 8, "grid_n": 8},
      "links must be 0 with more than 128 spare columns, not 1 with 192"),
     ({"link_lanes": 17}, "link_lanes must be from 1 to 16, not 17"),

@@ -45,7 +45,8 @@ def test_links_add_registers_and_change_no_other_offset():
     plain, linked = (register_map(config) for config in (CONFIGS["edge"], CONFIGS["edge"].with_(links=2)))
     assert not {name for name in plain if name.startswith(("LINK", "SEMAPHORE", "RECEIVE"))}
     assert all(linked[name].offset == register.offset for name, register in plain.items())
-    assert "link" in linked["IRQ_STATUS"].fields and "remote" in linked["WINDOW3_FLAGS"].fields
+    assert "link" in linked["IRQ_STATUS"].fields
+    assert "remote" in linked["WINDOW3_FLAGS"].fields
     assert {"LINK0_CONTROL", "LINK1_CONTROL", "LINK1_LANE_ERRORS7", f"SEMAPHORE{SEMAPHORES - 1}"} <= set(linked)
 
 

@@ -72,7 +72,7 @@ def test_queues_and_instructions_of_links():
     assert opcodes(LINKED) == tuple(Opcode)
     record = Instruction(Opcode.GEMM, {}, signal=(Queue.LINK,)).encode()
     assert Instruction.decode(record, queues(LINKED)).signal == (Queue.LINK,)
-    with pytest.raises(ValueError, match="^GEMM names a queue that does not exist$"):
+    with pytest.raises(ValueError, match=r"^GEMM names a queue that does not exist$"):
         Instruction.decode(record, queues(CONFIGS["small"]))
 
 
@@ -129,10 +129,11 @@ def test_the_examples_are_legal(opcode):
     (Opcode.STORE, {"residual_multiplier": 0xFFC0_0000}, "residual_multiplier"),
     (Opcode.STORE, {"low": -129}, "low"), (Opcode.STORE, {"high": 128}, "high"),
     (Opcode.STORE, {"low": 5, "high": 4}, "low"),
-    (Opcode.SEND, {"address": 1 << 40 | 3}, "address"), (Opcode.SEND, {"remote_address": 1 << 40 | 3}, "remote_address"),
+    (Opcode.SEND, {"address": 1 << 40 | 3}, "address"),
+    (Opcode.SEND, {"remote_address": 1 << 40 | 3}, "remote_address"),
     (Opcode.SEND, {"remote_address": 4}, "remote_address"), (Opcode.SEND, {"remote_stride": 4}, "remote_stride"),
-    (Opcode.SEND, {"row_bytes": 0}, "row_bytes"), (Opcode.SEND, {"port": 2}, "port"), (Opcode.SEND, {"post": 2}, "post"),
-    (Opcode.SEND, {"semaphore": 16}, "semaphore"), (Opcode.SEND, {"release": 32}, "release"),
+    (Opcode.SEND, {"row_bytes": 0}, "row_bytes"), (Opcode.SEND, {"port": 2}, "port"),
+    (Opcode.SEND, {"post": 2}, "post"), (Opcode.SEND, {"semaphore": 16}, "semaphore"), (Opcode.SEND, {"release": 32}, "release"),
     (Opcode.RECV, {"port": 2}, "port"), (Opcode.RECV, {"padding": 1}, "padding"),
     (Opcode.RECV, {"semaphore": 16}, "semaphore"), (Opcode.RECV, {"count": 0}, "count"),
 ])

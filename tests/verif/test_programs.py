@@ -159,7 +159,7 @@ def test_what_is_read_must_fit_the_lower_half():
         b.place(np.zeros(520, np.uint8))
 
 
-@pytest.mark.parametrize("config", (*CONFIGURATIONS, LINKED), ids=lambda c: c.name)
+@pytest.mark.parametrize("config", [*CONFIGURATIONS, LINKED], ids=lambda c: c.name)
 def test_each_rule_can_be_broken(config):
     """What the bench of decode and the chip's use, by the rules of ``hdl/isa.py`` alone."""
     broken = set()
@@ -167,4 +167,5 @@ def test_each_rule_can_be_broken(config):
         _, found = broken_rules(config, encoded(opcode, legal(config, opcode) | change))
         assert found == {(opcode, name) for name in expected}
         broken |= found
-    assert broken == {rule for rule in rules(config) if rule[1] not in ("wait", "signal", "reserved head", "reserved body")}
+    assert broken == {rule for rule in rules(config)
+                      if rule[1] not in ("wait", "signal", "reserved head", "reserved body")}

@@ -78,7 +78,7 @@ class Program:
     writable : (int, int)
         First byte and first byte after what it writes.
     counters : int or None
-        Address at which it stores the counters at its end, 64 bits each in the order of :data:`hdl.csr.COUNTERS`.
+        Address at which it stores the counters at its end, 64 bits each in the order of :func:`hdl.csr.counters`.
     """
 
     config_name: str

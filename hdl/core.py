@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .axi import axi4, axi_lite
 from .bist.march import March
 from .config import ADDR_BITS, FORMAT_VERSION, Config
-from .csr import COUNTERS, CSR_ADDR_BITS, ID_VALUE, WINDOWS, Access
+from .csr import CSR_ADDR_BITS, ID_VALUE, WINDOWS, Access, counters
 from .ipu.control import Control
 from .ipu.engine import Engine
 from .ipu.registers import Registers, wide
@@ -39,7 +39,7 @@ class Core(wiring.Component):
         m = Module()
         m.domains.engine = ClockDomain(local=True)
         m.submodules.registers = registers = Registers(self.config)
-        m.submodules.control = control = Control()
+        m.submodules.control = control = Control(self.config)
         m.submodules.march = march = March(self.config)
         engine = Engine(self.config)
         m.submodules.engine = DomainRenamer("engine")(engine)
@@ -122,7 +122,7 @@ class Core(wiring.Component):
             registers.cause.eq(control.cause),
             wide(registers, "error_address").eq(control.error_address),
             self.irq.eq((pending & registers.irq_enable[:3]).any()),
-            *(wide(registers, name.lower()).eq(counter) for name, counter in zip(COUNTERS, control.counters)),
+            *(wide(registers, name.lower()).eq(counter) for name, counter in zip(counters(config), control.counters)),
         ]
 
     def _bus(self, m, control, engine):

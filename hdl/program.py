@@ -80,7 +80,7 @@ class Program:
     remote : (int, int)
         First byte and first byte after what other chips of its card write, a part of ``writable``; equal if nothing.
     counters : int or None
-        Address at which it stores the counters at its end, 64 bits each in the order of :data:`hdl.csr.COUNTERS`.
+        Address at which it stores the counters at its end, 64 bits each in the order of :func:`hdl.csr.counters`.
     """
 
     config_name: str

@@ -12,7 +12,7 @@ from hdl.ipu.fault import fault_layout
 from hdl.ipu.reader import Reader
 from hdl.ipu.windows import windows_layout
 from hdl.ipu.writer import Writer, word_layout, write_run_layout
-from hdl.isa import QUEUES
+from hdl.isa import queues
 
 
 class Dma(wiring.Component):
@@ -42,13 +42,13 @@ class Dma(wiring.Component):
             "halt": In(1),
             "i_read_0": In(runs),
             "i_read_1": In(runs),
-            "i_write": In(stream.Signature(write_run_layout())),
+            "i_write": In(stream.Signature(write_run_layout(config))),
             "o_words_0": Out(words),
             "o_words_1": Out(words),
             "i_words": In(stream.Signature(word_layout(config))),
             **{f"fault_{n}": Out(fault_layout()) for n in range(3)},
             "busy": Out(3),
-            "signal": Out(len(QUEUES)),
+            "signal": Out(len(queues(config))),
         })
 
     def elaborate(self, platform):

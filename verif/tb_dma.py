@@ -120,7 +120,7 @@ class DmaBench:
         if name == "i_write":
             self.due = [self.random.randrange(1, 8) for _ in runs]
             fields = [f | {"signal": signal} for f, signal in zip(fields, self.due)]
-        layout = write_run_layout() if name == "i_write" else run_layout()
+        layout = write_run_layout(self.config) if name == "i_write" else run_layout()
         self.begin(name, [layout.const(f).as_bits() for f in fields])
         for run in runs:
             sizes = [beats for _, beats in bursts(self.config, run)]

@@ -11,8 +11,8 @@ from ..cim.array import Array
 from ..cim.interfaces import bist_layout, connect_load
 from ..cim.loader import Loader
 from ..config import ADDR_BITS, QUEUE_DEPTH, Config, clog2
-from ..csr import COUNTERS
-from ..isa import QUEUES, Queue
+from ..csr import counters
+from ..isa import Queue, queues
 from .activation_buffer import ActivationBuffer
 from .activity import activity_layout
 from .compute import Compute
@@ -28,10 +28,10 @@ from .weights import Weights
 from .windows import windows_layout
 
 
-def events_layout() -> data.StructLayout:
+def events_layout(config: Config) -> data.StructLayout:
     """What happens in a cycle, for counters and watchdog."""
     return data.StructLayout({"array_busy": 1, "weight_beat": 1, "progress": 1,
-                              "queues": data.ArrayLayout(activity_layout(), len(QUEUES))})
+                              "queues": data.ArrayLayout(activity_layout(), len(queues(config)))})
 
 
 class Engine(wiring.Component):
@@ -71,8 +71,8 @@ class Engine(wiring.Component):
             "fault": Out(fault_layout()),
             "dispatched_address": Out(ADDR_BITS),
             "overflow": Out(1),
-            "events": Out(events_layout()),
-            "counters": In(data.ArrayLayout(64, len(COUNTERS))),
+            "events": Out(events_layout(config)),
+            "counters": In(data.ArrayLayout(64, len(counters(config)))),
             "bist": In(bist_layout(config)),
             "bist_data": In(config.rows),
             "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
@@ -85,7 +85,7 @@ class Engine(wiring.Component):
         m.submodules.weights = self.weights = Weights(config, channel=1)
         m.submodules.load = self.load = Load(config, channel=2)
         m.submodules.decode = self.decode = Decode(config)
-        m.submodules.tokens = self.tokens = Tokens()
+        m.submodules.tokens = self.tokens = Tokens(config)
         m.submodules.compute = self.compute = Compute(config)
         m.submodules.store = self.store = Store(config, channel=3)
         m.submodules.loader = self.loader = Loader(config)
@@ -106,7 +106,7 @@ class Engine(wiring.Component):
                      self.decode.halt.eq(self.halt), self.dispatched_address.eq(self.decode.address)]
         connect(m, fetch=self.fetch.o_records, decode=self.decode.i_records)
         for queue, engine in ((Queue.LOAD, self.load), (Queue.COMPUTE, self.compute), (Queue.STORE, self.store)):
-            fifo = SyncFIFO(width=command_layout(queue).size, depth=QUEUE_DEPTH)
+            fifo = SyncFIFO(width=command_layout(self.config, queue).size, depth=QUEUE_DEPTH)
             m.submodules[f"{queue.name.lower()}_queue"] = fifo
             commands = self.decode.output(queue)
             m.d.comb += [
@@ -115,7 +115,7 @@ class Engine(wiring.Component):
                 fifo.r_en.eq(engine.i_commands.ready),
                 engine.halt.eq(self.halt),
             ]
-            connect(m, queue=engine.tokens, tokens=self.tokens.queues[QUEUES.index(queue)])
+            connect(m, queue=engine.tokens, tokens=self.tokens.queues[queue])
 
     def _memory(self, m):
         """The DMA channels share the bus: addresses take turns, data find their channel by ID."""

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 from ..axi import axi4
 from ..config import Config, clog2
 from ..csr import Cause
-from ..isa import QUEUES
+from ..isa import queues
 from .burst import BurstSplitter, run_layout
 from .fault import fault_layout, raise_fault
 from .windows import DMA_ADDR_BITS, windows_layout
@@ -19,14 +19,14 @@ def word_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({"data": config.bus_bits, "strb": config.bus_bytes})
 
 
-def write_run_layout() -> data.StructLayout:
+def write_run_layout(config: Config) -> data.StructLayout:
     """A run of bus words, and the queues to give a token to when all of it is written and answered."""
-    return data.StructLayout({**run_layout().members, "signal": len(QUEUES)})
+    return data.StructLayout({**run_layout().members, "signal": len(queues(config))})
 
 
-def answer_layout() -> data.StructLayout:
+def answer_layout(config: Config) -> data.StructLayout:
     """What the response of a burst is about: its address, and what it signals if it is good."""
-    return data.StructLayout({"address": DMA_ADDR_BITS, "signal": len(QUEUES)})
+    return data.StructLayout({"address": DMA_ADDR_BITS, "signal": len(queues(config))})
 
 
 class Writer(wiring.Component):
@@ -66,13 +66,13 @@ class Writer(wiring.Component):
         super().__init__({
             "windows": In(windows_layout()),
             "halt": In(1),
-            "i_runs": In(stream.Signature(write_run_layout())),
+            "i_runs": In(stream.Signature(write_run_layout(config))),
             "i_words": In(stream.Signature(word_layout(config))),
             "aw": Out(stream.Signature(axi4.address_layout())),
             "w": Out(stream.Signature(axi4.write_layout(config))),
             "b": In(stream.Signature(axi4.response_layout())),
             "taken": Out(1),
-            "signal": Out(len(QUEUES)),
+            "signal": Out(len(queues(config))),
             "busy": Out(1),
             "fault": Out(fault_layout()),
         })
@@ -90,7 +90,7 @@ class Writer(wiring.Component):
     def _split(self, m):
         """Bursts, of which the last one of a run bears what the run signals."""
         m.submodules.splitter = self.splitter = splitter = BurstSplitter(
-            self.config, permission="write", max_beats=self.MAX_BEATS, tag_bits=len(QUEUES))
+            self.config, permission="write", max_beats=self.MAX_BEATS, tag_bits=len(queues(self.config)))
         m.d.comb += [
             splitter.windows.eq(self.windows),
             splitter.i_runs.valid.eq(self.i_runs.valid),
@@ -118,8 +118,8 @@ class Writer(wiring.Component):
 
     def _request(self, m, bursts, begin, enough):
         m.submodules.lengths = lengths = SyncFIFO(width=len(bursts.payload.beats), depth=self.OUTSTANDING)
-        m.submodules.answers = answers = SyncFIFO(width=answer_layout().size, depth=self.OUTSTANDING)
-        answer = data.View(answer_layout(), answers.w_data)
+        m.submodules.answers = answers = SyncFIFO(width=answer_layout(self.config).size, depth=self.OUTSTANDING)
+        answer = data.View(answer_layout(self.config), answers.w_data)
         waiting, asked = Signal(), Signal()
         show = waiting | begin
         m.d.comb += [
@@ -155,7 +155,7 @@ class Writer(wiring.Component):
                 m.d.sync += beat.eq(0)
 
     def _complete(self, m, answers):
-        answer = data.View(answer_layout(), answers.r_data)
+        answer = data.View(answer_layout(self.config), answers.r_data)
         m.d.comb += [
             self.b.ready.eq(1),
             answers.r_en.eq(self.b.valid),

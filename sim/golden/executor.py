@@ -7,7 +7,7 @@ import numpy as np
 
 from hdl.config import INSTRUCTION_BYTES, Config
 from hdl.csr import Cause
-from hdl.isa import QUEUES, Instruction, Opcode, Queue, illegal_fields
+from hdl.isa import QUEUES, Instruction, Opcode, Queue, illegal_fields, opcodes, queues
 
 from .core import Core, StepIssue, Stop
 
@@ -87,10 +87,10 @@ def _decode(config: Config, memory: np.ndarray, entry: int, count: int) -> list[
     instructions = []
     for address in range(entry, entry + count * INSTRUCTION_BYTES, INSTRUCTION_BYTES):
         record = memory[address:address + INSTRUCTION_BYTES].tobytes()
-        if record[0] not in set(Opcode):
+        if record[0] not in opcodes(config):
             raise Stop(Cause.ILLEGAL_OPCODE, address)
         try:
-            instruction = Instruction.decode(record)
+            instruction = Instruction.decode(record, queues(config))
         except ValueError:
             raise Stop(Cause.ILLEGAL_FIELD, address) from None
         if illegal_fields(config, instruction):

@@ -53,6 +53,20 @@ def pack(tiling: Tiling, address: int) -> tuple[list[list[list[Image]]], bytes]:
     return images, b"".join(stored)
 
 
+def packed(config: Config, layer: Layer, outputs: Run, line: Run) -> bytes:
+    """The packed step of up to a line of a fully connected layer's inputs, from a multiple of ``rows`` on, and up to an
+    output tile."""
+    (first, count), (begin, length) = outputs, line
+    chosen = slice(first, first + count)
+    groups = slice(begin // config.rows, -(-(begin + length) // config.rows))
+    lanes = np.zeros((config.out_cols, config.line_bytes), np.int16)
+    lanes[:count, :length] = layer.weights[chosen, begin:begin + length]
+    scales = np.zeros((2, config.out_cols, config.grid_k), np.uint8)
+    scales[:, :count, :groups.stop - groups.start] = np.stack([layer.m, layer.e])[:, chosen, groups]
+    (step,) = grid_steps(config, lanes, scales)
+    return pack_step(config, step).tobytes()
+
+
 def parameters(config: Config, layer: Layer, tiles: Sequence[Run]) -> bytes:
     """Bias and multiplier of runs of outputs, each padded to a whole output tile."""
     table = np.zeros((len(tiles), config.out_cols), np.dtype([("bias", "<i4"), ("multiplier", "<f4")]))

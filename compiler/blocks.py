@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hdl.config import Config
-from hdl.isa import TABLES, Opcode, OutputFormat
+from hdl.isa import TABLES, Opcode, OutputFormat, ResidualFormat
 from hdl.layouts import PARAMETER_BYTES, pack_step
 from hdl.program import Tensor
 
@@ -185,7 +185,7 @@ class ChipProgram:
     # Blocks
 
     def block(self, block: Block, activations: Matrix, target: Matrix, partial: Matrix | None, parameters: int | None,
-              table: int | None, *, first: bool, last: bool) -> list[tuple[Run, Node]]:
+              table: int | None, *, is_last: bool) -> list[tuple[Run, Node]]:
         """Computes a block and stores it.
 
         Parameters
@@ -196,13 +196,14 @@ class ChipProgram:
             Sums of other chips to add.
         parameters, table : int or None
             Addresses.
-        first, last : bool
-            It begins, or ends, the program.
+        is_last : bool
+            It ends the program.
 
         Returns
         -------
         list of (vectors, STORE)
         """
+        is_first = not self._last_stores
         lines = self._order(block)
         images = [self._image(block, line) for line in lines]
         self._load_weights(images[1:] if images[0] is self._array else images)
@@ -210,7 +211,7 @@ class ChipProgram:
         stores = []
         for number, (line, image) in enumerate(zip(lines, images)):
             begins, ends = number == 0, number == len(lines) - 1
-            parts = min(ENDS, block.vectors[1]) if (first and begins) or (last and ends) else 1
+            parts = min(ENDS, block.vectors[1]) if (is_first and begins) or (is_last and ends) else 1
             for offset, count in even(block.vectors[1], parts):
                 part = block.vectors[0] + offset, count
                 gemm = self._gemm(block, line, image, activations, part, base, begins)
@@ -300,7 +301,7 @@ class ChipProgram:
                   "stride": target.tensor.stride, "acc_vector": base + part[0], "channels": block.outputs[1],
                   "format": OutputFormat.INT32}
         if partial is not None:
-            fields |= {"residual": Residual.INT32, "residual_address": partial.address(part, block.outputs),
+            fields |= {"residual": ResidualFormat.INT32, "residual_address": partial.address(part, block.outputs),
                        "residual_stride": partial.tensor.stride}
             after += self._nodes(partial.sources(part, block.outputs))
         if parameters is not None and requantisation is not None:

@@ -6,7 +6,6 @@ port through which it comes. A chip's instruction waits only for what comes earl
 an instruction that was emitted before it, on whichever chip: so programs cannot block one another.
 """
 
-from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -108,12 +107,14 @@ class _Card:
 
     def programs(self) -> list[Program]:
         self._give_activations()
-        queues = [deque(blocks) for blocks in self.blocks]
-        while any(queues):
-            ready = [chip for chip, queue in enumerate(queues) if queue and self._can_be_emitted(chip, queue[0])]
-            assert ready, "blocks of a chain wait only for blocks that come earlier"
-            for chip in ready:
-                self._emit(chip, queues[chip].popleft())
+        while any(self.blocks):
+            chosen = [next((block for block in blocks if self._can_be_emitted(chip, block)), None)
+                      for chip, blocks in enumerate(self.blocks)]
+            assert any(chosen), "the first block of the first layer that is left waits for nothing"
+            for chip, block in enumerate(chosen):
+                if block is not None:
+                    self.blocks[chip].remove(block)
+                    self._emit(chip, block)
         return [self._program(chip) for chip in range(self.chips)]
 
     def _give_activations(self):
@@ -144,7 +145,7 @@ class _Card:
         stores = self.chip_programs[chip].block(
             block, matrices[block.layer], target, sums if sums is not None and sums.parts else None,
             None if passes else self.parameters.get((block.layer, block.outputs)), self.tables[block.layer],
-            first=block is self.blocks[chip][0], last=block is self.blocks[chip][-1])
+            is_last=not self.blocks[chip])
         for vectors, store in stores:
             if passes:
                 self._pass_on(chip, block, vectors, store)

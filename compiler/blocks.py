@@ -77,12 +77,25 @@ class Matrix:
 
 @dataclass
 class Slot:
-    """A place in one of the chip's buffers: what it holds, the loads of that, and the last instruction that used it."""
+    """A place in one of the chip's buffers.
+
+    Attributes
+    ----------
+    place : int
+    key : object
+        What it holds.
+    free : list of Node
+        The last instruction that used what it held before.
+    loads : list of (vectors, Node)
+    used : list of Node
+        The last instruction that has used it.
+    """
 
     place: int
     key: object = None
+    free: list[Node] = field(default_factory=list)
     loads: list[tuple[Run, Node]] = field(default_factory=list)
-    used: Node | None = None
+    used: list[Node] = field(default_factory=list)
 
 
 class Slots:
@@ -102,7 +115,7 @@ class Slots:
         self._slots.remove(slot)
         self._slots.append(slot)
         if slot.key != key:
-            slot.key, slot.loads = key, []
+            slot.key, slot.free, slot.loads, slot.used = key, slot.used, [], []
         return slot
 
 
@@ -206,17 +219,21 @@ class ChipProgram:
         is_first = not self._last_stores
         lines = self._order(block)
         images = [self._image(block, line) for line in lines]
-        self._load_weights(images[1:] if images[0] is self._array else images)
+        if not is_first:
+            self._load_weights(images[1:] if images[0] is self._array else images)
         base = len(self._last_stores) % 2 * (self.config.acc_vectors // 2) - block.vectors[0]
         stores = []
         for number, (line, image) in enumerate(zip(lines, images)):
             begins, ends = number == 0, number == len(lines) - 1
             parts = min(ENDS, block.vectors[1]) if (is_first and begins) or (is_last and ends) else 1
-            for offset, count in even(block.vectors[1], parts):
-                part = block.vectors[0] + offset, count
-                gemm = self._gemm(block, line, image, activations, part, base, begins)
+            runs = [(block.vectors[0] + offset, count) for offset, count in even(block.vectors[1], parts)]
+            for run in runs:
+                slot = self._loaded(block, line, activations, run if is_first and begins else block.vectors)
+                if is_first and run is runs[0]:
+                    self._load_weights([image])
+                gemm = self._gemm(block, line, image, slot, run, base, begins)
                 if ends:
-                    stores.append((part, self._store(block, part, base, target, partial, parameters, table, gemm)))
+                    stores.append((run, self._store(block, run, base, target, partial, parameters, table, gemm)))
         self._last_stores.append(stores[-1][1])
         return stores
 
@@ -257,10 +274,8 @@ class ChipProgram:
 
     # Products
 
-    def _gemm(self, block: Block, line: Run, image: Image, activations: Matrix, part: Run, base: int,
-              begins: bool) -> Node:
+    def _gemm(self, block: Block, line: Run, image: Image, slot: Slot, part: Run, base: int, begins: bool) -> Node:
         """One step for a part of the block's vectors."""
-        slot = self._loaded(block, line, activations, part)
         layer, pitch = self.layers[block.layer], self.config.line_bytes
         if image is self._array:
             assert self._last_gemm is not None
@@ -271,8 +286,8 @@ class ChipProgram:
             "x_end": self.config.act_bytes, "y_end": 1, "tap_bytes": line[1], "taps": 1, "tap_rows": 1,
             "accumulate": int(not begins), "act_signed": int(layer.act_signed), "zero_point": layer.zero_point & 0xFF,
         }, after=[load for run, load in slot.loads if overlap(run, part)], after_read=self._last_stores[-2:-1])
-        slot.used = self._last_gemm = gemm
-        self._array = image
+        slot.used = [gemm]
+        self._last_gemm, self._array = gemm, image
         return gemm
 
     def _loaded(self, block: Block, line: Run, activations: Matrix, part: Run) -> Slot:
@@ -287,7 +302,7 @@ class ChipProgram:
             else:
                 fields |= {"rows": part[1], "row_bytes": line[1], "stride": stride, "buffer_stride": pitch}
             load = self.stream.add(Opcode.LOAD_ACTIVATIONS, fields, after=[
-                *([slot.used] if slot.used else []), *self._nodes(activations.sources(part, line))])
+                *slot.free, *self._nodes(activations.sources(part, line))])
             slot.loads.append((part, load))
         return slot
 
@@ -313,7 +328,7 @@ class ChipProgram:
                 fields["table"] = slots[-1].place
         store = self.stream.add(Opcode.STORE, fields, after=[*after, *(load for s in slots for _, load in s.loads)])
         for slot in slots:
-            slot.used = store
+            slot.used = [store]
         return store
 
     def _constants(self, slots: Slots, address: int, opcode: Opcode) -> Slot:
@@ -322,8 +337,7 @@ class ChipProgram:
         if not slot.loads:
             fields = ({"channel": slot.place, "channels": self.config.out_cols}
                       if opcode is Opcode.LOAD_PARAMETERS else {"table": slot.place})
-            load = self.stream.add(opcode, {"address": address} | fields,
-                                   after_read=[slot.used] if slot.used else [])
+            load = self.stream.add(opcode, {"address": address} | fields, after_read=slot.free)
             slot.loads.append(((0, 1), load))
         return slot
 

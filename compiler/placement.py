@@ -131,16 +131,18 @@ class Placement:
     def blocks(self, chip: int) -> list[Block]:
         """What a chip computes, in order."""
         order = sorted(range(len(self.vector_tiles)), key=lambda i: self._turn(i, chip))
-        groups = sorted((place + SKEW * layer, layer, tile) for layer in range(len(self.layers))
-                        for place, tile in enumerate(order))
-        return [block for _, layer, tile in groups for block in self._group(layer, tile, chip)]
+        groups = sorted((place + SKEW * layer, layer, place) for layer in range(len(self.layers))
+                        for place in range(len(order)))
+        return [block for _, layer, place in groups
+                for block in self._group(layer, order[place], chip, back=(layer + place) % 2 == 1)]
 
-    def _group(self, layer: int, tile: int, chip: int) -> list[Block]:
-        """Blocks of a tile of vectors."""
-        inputs, outputs = self.inputs(layer, chip), enumerate(self._output_tiles(layer, chip))
-        blocks = [Block(layer, self.vector_tiles[tile], run, inputs, self._owner(layer, tile, i) if self.reduces(layer)
-                        else chip) for i, run in outputs]
-        return sorted(blocks, key=lambda block: (chip - block.owner - 1) % self.chips)
+    def _group(self, layer: int, tile: int, chip: int, back: bool) -> list[Block]:
+        """Blocks of a tile of vectors, those of the highest outputs first if ``back``: when there and back take turns,
+        the array begins with the weights that it has."""
+        blocks = [Block(layer, self.vector_tiles[tile], run, self.inputs(layer, chip),
+                        self._owner(layer, tile, i) if self.reduces(layer) else chip)
+                  for i, run in enumerate(self._output_tiles(layer, chip))]
+        return sorted(blocks[::-1] if back else blocks, key=lambda block: (chip - block.owner - 1) % self.chips)
 
     def _output_tiles(self, layer: int, chip: int) -> list[Run]:
         first, count = self.outputs(layer, chip)

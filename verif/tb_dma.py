@@ -12,9 +12,10 @@ from cocotbext.axi import AxiResp
 from hdl.config import ADDR_BITS, MAX_BURST_BEATS
 from hdl.csr import WINDOWS, Cause
 from hdl.ipu.burst import run_layout
+from hdl.ipu.burst_writer import word_layout
 from hdl.ipu.fault import fault_layout
 from hdl.ipu.windows import windows_layout
-from hdl.ipu.writer import Writer, word_layout, write_run_layout
+from hdl.ipu.writer import Writer, write_run_layout
 from sim.rtl import test_config
 
 from .axi_memory import AxiMemory

@@ -32,6 +32,8 @@ class Control(wiring.Component):
         Bus handshakes.
     requesting : In(1)
         An address is shown on the bus.
+    sending : In(1)
+        A partner has not answered a SEND that has begun, and its link is not down.
     engine_reset, go, halt : Out(1)
         To the engine.
     busy, done, error, overflowed : Out(1), cause : Out(8), error_address : Out
@@ -54,7 +56,7 @@ class Control(wiring.Component):
             "overflow": In(1),
             "events": In(events_layout(config)),
             **{name: In(1) for name in ("read_request", "read_end", "read_beat", "write_request", "write_beat",
-                                        "write_end", "requesting")},
+                                        "write_end", "requesting", "sending")},
             "engine_reset": Out(1, init=1),
             "go": Out(1),
             "halt": Out(1),
@@ -79,14 +81,14 @@ class Control(wiring.Component):
         return m
 
     def _transfers(self, m):
-        """Whether every transfer on the bus is answered. Survives the engine's resets."""
+        """Whether every transfer is answered. The count of those on the bus survives the engine's resets."""
         reads, writes = Signal(8), Signal(8)
         m.d.sync += [
             reads.eq(reads + self.read_request - self.read_end),
             writes.eq(writes + self.write_request - self.write_end),
         ]
         quiet = Signal()
-        m.d.comb += quiet.eq((reads == 0) & (writes == 0) & ~self.requesting)
+        m.d.comb += quiet.eq((reads == 0) & (writes == 0) & ~self.requesting & ~self.sending)
         return quiet
 
     def _states(self, m):
@@ -173,6 +175,8 @@ class Control(wiring.Component):
             **{f"{queue.name}_{state.upper()}": getattr(activity, state)
                for queue, activity in zip(queues(self.config), self.events.queues) for state, _ in activity_layout()},
         }
+        if self.config.links:
+            increments["RECEIVE_WAIT"] = increments["RECEIVE_MEMORY"]
         with m.If(self.running):
             for counter, name in zip(self.counters, counters(self.config)):
                 m.d.sync += counter.eq(counter + increments[name])

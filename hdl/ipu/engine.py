@@ -13,6 +13,7 @@ from ..cim.loader import Loader
 from ..config import ADDR_BITS, QUEUE_DEPTH, Config, clog2
 from ..csr import counters
 from ..isa import Queue, queues
+from ..transport.interface import port_signature, semaphore_signature
 from .activation_buffer import ActivationBuffer
 from .activity import activity_layout
 from .compute import Compute
@@ -21,6 +22,8 @@ from .fault import fault_layout
 from .fetch import Fetch
 from .load import Load
 from .parameter_memory import ParameterMemory
+from .recv import Recv
+from .send import Send
 from .store import Store
 from .table_memory import TableMemory
 from .tokens import Tokens
@@ -55,6 +58,8 @@ class Engine(wiring.Component):
         As :class:`~hdl.ipu.control.Control` counts the events.
     bist : In(bist_layout), bist_data : In(rows), bist_words : Out(ArrayLayout)
         Of the array, for use while no program runs.
+    ports : Out(port_signature).array(links), semaphores : Out(semaphore_signature), sending : Out(1)
+        With links only; some SEND that has started is not answered.
     """
 
     def __init__(self, config: Config):
@@ -76,6 +81,8 @@ class Engine(wiring.Component):
             "bist": In(bist_layout(config)),
             "bist_data": In(config.rows),
             "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
+            **({"ports": Out(port_signature(config)).array(config.links), "semaphores": Out(semaphore_signature()),
+                "sending": Out(1)} if config.links else {}),
         })
 
     def elaborate(self, platform):
@@ -93,6 +100,10 @@ class Engine(wiring.Component):
         m.submodules.activation_buffer = self.activation_buffer = ActivationBuffer(config)
         m.submodules.parameter_memory = self.parameter_memory = ParameterMemory(config)
         m.submodules.table_memory = self.table_memory = TableMemory(config)
+        self.readers = [self.fetch, self.weights, self.load, self.store]
+        self.executors = {Queue.LOAD: self.load, Queue.COMPUTE: self.compute, Queue.STORE: self.store}
+        if config.links:
+            self._links(m)
         self._instructions(m)
         self._memory(m)
         self._buffers(m)
@@ -100,27 +111,39 @@ class Engine(wiring.Component):
         self._state(m)
         return m
 
+    def _links(self, m):
+        """The queues that use the ports."""
+        m.submodules.send = self.send = send = Send(self.config, channel=4)
+        m.submodules.recv = self.recv = recv = Recv(self.config)
+        self.readers.append(send)
+        self.executors |= {Queue.LINK: send, Queue.RECEIVE: recv}
+        for mine, its, state in zip(self.ports, send.ports, recv.states):
+            connect(m, send=its, port=flipped(mine))
+            m.d.comb += state.eq(mine.state)
+        connect(m, recv=recv.semaphores, semaphores=flipped(self.semaphores))
+        m.d.comb += self.sending.eq(send.sending)
+
     def _instructions(self, m):
         """Fetch, decode, queues, tokens."""
         m.d.comb += [self.fetch.start.eq(self.go), self.fetch.address.eq(self.address), self.fetch.count.eq(self.count),
                      self.decode.halt.eq(self.halt), self.dispatched_address.eq(self.decode.address)]
         connect(m, fetch=self.fetch.o_records, decode=self.decode.i_records)
-        for queue, engine in ((Queue.LOAD, self.load), (Queue.COMPUTE, self.compute), (Queue.STORE, self.store)):
+        for queue, executor in self.executors.items():
             fifo = SyncFIFO(width=command_layout(self.config, queue).size, depth=QUEUE_DEPTH)
             m.submodules[f"{queue.name.lower()}_queue"] = fifo
             commands = self.decode.output(queue)
             m.d.comb += [
                 fifo.w_en.eq(commands.valid), fifo.w_data.eq(commands.payload), commands.ready.eq(fifo.w_rdy),
-                engine.i_commands.valid.eq(fifo.r_rdy), engine.i_commands.payload.eq(fifo.r_data),
-                fifo.r_en.eq(engine.i_commands.ready),
-                engine.halt.eq(self.halt),
+                executor.i_commands.valid.eq(fifo.r_rdy), executor.i_commands.payload.eq(fifo.r_data),
+                fifo.r_en.eq(executor.i_commands.ready),
+                executor.halt.eq(self.halt),
             ]
-            connect(m, queue=engine.tokens, tokens=self.tokens.queues[queue])
+            connect(m, queue=executor.tokens, tokens=self.tokens.queues[queue])
 
     def _memory(self, m):
         """The DMA channels share the bus: addresses take turns, data find their channel by ID."""
-        readers = (self.fetch, self.weights, self.load, self.store)
-        m.submodules.arbiter = arbiter = RoundRobin(axi4.address_layout(), len(readers))
+        readers = self.readers
+        m.submodules.arbiter = arbiter = RoundRobin(axi4.address_layout(self.config), len(readers))
         connect(m, arbiter=arbiter.o_chosen, bus=flipped(self.bus.ar))
         m.d.comb += self.bus.r.ready.eq(1)
         for number, reader in enumerate(readers):
@@ -191,21 +214,23 @@ class Engine(wiring.Component):
         ]
 
     def _state(self, m):
-        parts = (self.decode, self.fetch, self.weights, self.load, self.store, self.tokens)
+        links = (self.send, self.recv) if self.config.links else ()
+        parts = (self.decode, self.fetch, self.weights, self.load, self.store, *links, self.tokens)
         for part in reversed(parts):  # the first one wins
             with m.If(part.fault.valid):
                 m.d.comb += self.fault.eq(part.fault)
-        idle = Cat(self.fetch.done, self.decode.idle, self.load.idle, self.weights.idle, self.compute.idle,
-                   self.store.idle)
+        idle = Cat(self.fetch.done, self.decode.idle, self.weights.idle,
+                   *(executor.idle for executor in self.executors.values()))
         handshakes = [channel.valid & channel.ready for channel in (
             self.bus.ar, self.bus.r, self.bus.aw, self.bus.w, self.bus.b, self.fetch.o_records)]
+        handshakes += [self.send.moved] if self.config.links else []
         weight_beat = Signal()
         m.d.comb += [
             self.finished.eq(idle.all()),
             weight_beat.eq(self.loader.i_words.valid & self.loader.i_words.ready),
             self.events.array_busy.eq(self.compute.multiplies),
             *(activity.eq(queue.activity)
-              for activity, queue in zip(self.events.queues, (self.load, self.compute, self.store))),
+              for activity, queue in zip(self.events.queues, self.executors.values())),
             self.events.weight_beat.eq(weight_beat),
             self.events.progress.eq(Cat(handshakes, weight_beat, self.compute.issue.valid).any()),
         ]

@@ -62,7 +62,7 @@ class Load(wiring.Component):
         super().__init__({
             "windows": In(windows_layout()),
             "halt": In(1),
-            "ar": Out(stream.Signature(axi4.address_layout())),
+            "ar": Out(stream.Signature(axi4.address_layout(config))),
             "r": In(stream.Signature(axi4.read_layout(config))),
             "i_commands": In(stream.Signature(command_layout(config, Queue.LOAD))),
             "tokens": Out(token_signature(config)),

@@ -87,10 +87,10 @@ class Store(wiring.Component):
         super().__init__({
             "windows": In(windows_layout()),
             "halt": In(1),
-            "aw": Out(stream.Signature(axi4.address_layout())),
+            "aw": Out(stream.Signature(axi4.address_layout(config))),
             "w": Out(stream.Signature(axi4.write_layout(config))),
-            "b": In(stream.Signature(axi4.response_layout())),
-            "ar": Out(stream.Signature(axi4.address_layout())),
+            "b": In(stream.Signature(axi4.response_layout(config))),
+            "ar": Out(stream.Signature(axi4.address_layout(config))),
             "r": In(stream.Signature(axi4.read_layout(config))),
             "i_commands": In(stream.Signature(command_layout(config, Queue.STORE))),
             "tokens": Out(token_signature(config)),

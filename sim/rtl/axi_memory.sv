@@ -9,8 +9,8 @@
 // type or size, or a wlast in the wrong place, answers SLVERR.
 //
 // +image=FILE is loaded at time 0 and on a rising edge of `load` ($readmemh, one bus word per line, the rest is zero).
-// On a rising edge of `dump`, words +first=N to +last=N (all by default) are written to +dump=FILE ($writememh). No
-// output is ever X or Z.
+// On a rising edge of `dump`, words +first=N to +last=N (all by default) are written to +dump=FILE ($writememh). The
+// parameters IMAGE to LAST give these plusargs other names. No output is ever X or Z.
 //
 // With +stall_chance=N, about N of 256 transfers are late by 1 to +stall_longest=N cycles (8 by default). Which, and by
 // how much, is a function of +stall_seed=N, channel, transaction and beat, both counted from reset: `stall` below and
@@ -23,7 +23,11 @@ module axi_memory #(
     parameter DEPTH = 1024,
     parameter READ_LATENCY = 40,
     parameter WRITE_LATENCY = 10,
-    parameter OUTSTANDING = 64
+    parameter OUTSTANDING = 64,
+    parameter IMAGE = "image=%s",
+    parameter DUMP = "dump=%s",
+    parameter FIRST = "first=%d",
+    parameter LAST = "last=%d"
 ) (
     input  wire                   clk,
     input  wire                   rst,
@@ -78,7 +82,7 @@ module axi_memory #(
         begin
             for (i = 0; i < DEPTH; i = i + 1)
                 words[i] = {DATA_BITS{1'b0}};
-            if ($value$plusargs("image=%s", image_path))
+            if ($value$plusargs(IMAGE, image_path))
                 $readmemh(image_path, words);
         end
     endtask
@@ -87,11 +91,11 @@ module axi_memory #(
     always @(posedge load) load_image;
 
     always @(posedge dump) begin
-        if (!$value$plusargs("first=%d", first))
+        if (!$value$plusargs(FIRST, first))
             first = 0;
-        if (!$value$plusargs("last=%d", last))
+        if (!$value$plusargs(LAST, last))
             last = DEPTH - 1;
-        if ($value$plusargs("dump=%s", dump_path))
+        if ($value$plusargs(DUMP, dump_path))
             $writememh(dump_path, words, first, last);
     end
 

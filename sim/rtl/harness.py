@@ -1,24 +1,55 @@
-"""The simulated system: a chip with the memory that the simulator itself runs."""
+"""The simulated system: chips, each with a memory that the simulator itself runs, and the cables between them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from hdl.config import ADDR_BITS, Config
 from hdl.verilog import Generated
 
+from .netlist import instance, module, wires
+
 #: The memory, in Verilog.
 AXI_MEMORY = Path(__file__).with_name("axi_memory.sv")
 
-#: Name of the simulated system's top module.
-TOP = "sim_top"
+#: One direction of a cable, in Verilog.
+LINK_CHANNEL = Path(__file__).with_name("link_channel.sv")
+
+#: Names of the top modules: one chip, several chips.
+TOP, CARD_TOP = "sim_top", "sim_card"
+
+#: Inputs of ``link_channel`` besides clock and lanes, with their widths for a number of lanes.
+CHANNEL_INPUTS = {
+    "seed": lambda lanes: 64, "load": lambda lanes: 1, "delay": lambda lanes: 16, "skew": lambda lanes: 16 * lanes,
+    "order": lambda lanes: 4 * lanes, "invert": lambda lanes: lanes, "dead": lambda lanes: lanes,
+    "interval": lambda lanes: 64, "burst": lambda lanes: 1,
+}
 
 _BUS = "m_axi_"
 
 #: Ports of the chip that nothing uses here.
 _JTAG = "jtag_"
 
+_LINK = "link"
+
+_MEMORY_INPUTS = {"load": ("input", 1), "dump": ("input", 1)}
+
+#: Parameters of the memory that name its plusargs.
+_PLUSARGS = {"IMAGE": "image%s=%%s", "DUMP": "dump%s=%%s", "FIRST": "first%s=%%d", "LAST": "last%s=%%d"}
+
+
+class End(NamedTuple):
+    """A chip's port, where a cable ends."""
+    chip: int
+    port: int
+
+    def net(self, pin: str) -> str:
+        return f"chip{self.chip}_{_LINK}{self.port}_{pin}"
+
 
 def harness(chip: Generated, config: Config, *, memory_bytes: int, read_latency: int = 40) -> Generated:
-    """``sim_top``: ``chip`` with its AXI4 master on an ``axi_memory``, JTAG in reset, all its other ports brought out.
+    """``sim_top``: ``chip`` with its AXI4 master on an ``axi_memory``, JTAG in reset, link ports in silence, all its
+    other ports brought out.
 
     Add :data:`AXI_MEMORY` to the build's ``extra_sources``. Inputs ``load`` and ``dump`` make the memory read and
     write its files, which are plusargs as its stalls are, see ``axi_memory.sv``.
@@ -30,29 +61,85 @@ def harness(chip: Generated, config: Config, *, memory_bytes: int, read_latency:
     read_latency : int
         Cycles from a read address to its first data.
     """
+    ports, body = _node(chip, config, memory_bytes, read_latency, "", "", {})
+    return module(TOP, ports | _MEMORY_INPUTS, body, chip.text)
+
+
+def card(chip: Generated, config: Config, cables: Sequence[tuple[End, End]], *, chips: int, memory_bytes: int,
+         read_latency: int = 40, channels: bool = False) -> Generated:
+    """``sim_card``: several of ``chip``, each as in :func:`harness`, their link ports on cables, all in one clock.
+
+    Ports of chip ``i``, its reset included, have the prefix ``chip<i>_``, and the plusargs of its memory end with its
+    number, ``+image0=FILE``; ``clk``, ``load``, ``dump`` and the stalls are common.
+
+    Add :data:`AXI_MEMORY` to the build's ``extra_sources``, and :data:`LINK_CHANNEL` with ``channels``.
+
+    Parameters
+    ----------
+    cables : pairs of End
+        A link port without a cable is in silence.
+    channels : bool
+        Each direction of cable ``n`` is a ``link_channel``, whose inputs are ports, as ``cable<n>_ab_interval``, and
+        its count of errors, ``cable<n>_ab_errors``; ``ab`` goes from the first end to the second. Otherwise it is a
+        wire.
+    """
+    ports: dict[str, tuple[str, int]] = {"clk": ("input", 1)} | _MEMORY_INPUTS
+    body, heard = [], {}
+    for number, (a, b) in enumerate(cables):
+        body += wires({end.net("tx"): config.bus_bits for end in (a, b)})
+        for way, sender, receiver in (("ab", a, b), ("ba", b, a)):
+            if channels:
+                more_ports, more_body = _channel(config, f"cable{number}_{way}", sender, receiver)
+                ports |= more_ports
+                body += more_body
+            heard[receiver] = receiver.net("rx") if channels else sender.net("tx")
+    for number in range(chips):
+        pins = {f"{_LINK}{end.port}_{pin}": net for end, hears in heard.items() if end.chip == number
+                for pin, net in (("tx", end.net("tx")), ("rx", hears))}
+        more_ports, more_body = _node(chip, config, memory_bytes, read_latency, f"chip{number}_", str(number), pins)
+        ports |= more_ports
+        body += more_body
+    return module(CARD_TOP, ports, body, chip.text)
+
+
+def _node(chip: Generated, config: Config, memory_bytes: int, read_latency: int, prefix: str, number: str,
+          links: Mapping[str, str]) -> tuple[dict[str, tuple[str, int]], list[str]]:
+    """Ports and lines of one chip with its memory. Its ports but the clock get a prefix; ``links`` are the nets at its
+    link ports that have a cable."""
     if memory_bytes % config.bus_bytes or memory_bytes < 2 * config.bus_bytes:
         raise ValueError(f"memory_bytes must be a multiple of the bus's {config.bus_bytes} bytes and at least two bus "
                          f"words, not {memory_bytes!r}")
-    bus = {port: shape for port, shape in chip.ports.items() if port.startswith(_BUS)}
+    bus = {port: width for port, (_, width) in chip.ports.items() if port.startswith(_BUS)}
     if not bus:
         raise ValueError(f"the chip must have ports {_BUS}*, {chip.name!r} has none")
-    unused = [port for port in chip.ports if port.startswith(_JTAG)]
-    ports = {port: shape for port, shape in chip.ports.items() if port not in bus and port not in unused} | {
-        "load": ("input", 1), "dump": ("input", 1)}
-    width = {"DATA_BITS": config.bus_bits, "ADDR_BITS": ADDR_BITS, "ID_BITS": bus[f"{_BUS}arid"][1],
-             "DEPTH": memory_bytes // config.bus_bytes, "READ_LATENCY": read_latency}
-    parameters = ", ".join(f".{name}({value})" for name, value in width.items())
-    pins = {port: "1'b0" if chip.ports[port][0] == "input" else "" for port in unused}
-    chip_pins = ", ".join(f".{port}({pins.get(port, port)})" for port in chip.ports)
-    memory_pins = ", ".join([".clk(clk)", ".rst(rst)", ".load(load)", ".dump(dump)",
-                             *(f".s_axi_{port.removeprefix(_BUS)}({port})" for port in bus)])
-    declarations = ",\n".join(f"  {direction} wire {_range(bits)}{port}" for port, (direction, bits) in ports.items())
-    wires = "\n".join(f"  wire {_range(bits)}{port};" for port, (_, bits) in bus.items())
-    top = (f"module {TOP} (\n{declarations}\n);\n{wires}\n  {chip.name} chip ({chip_pins});\n"
-           f"  axi_memory #({parameters}) memory ({memory_pins});\nendmodule\n")
-    return Generated(TOP, f"{chip.text}\n{top}", ports)
+    outside = {port: "clk" if port == "clk" else f"{prefix}{port}" for port in chip.ports
+               if not port.startswith((_BUS, _JTAG, _LINK))}
+    on_bus = {port: f"{prefix}{port}" for port in bus}
+    inside = {port: _at_rest(port, direction) for port, (direction, _) in chip.ports.items()
+              if port.startswith((_JTAG, _LINK))} | dict(links)
+    parameters: dict[str, int | str] = {
+        "DATA_BITS": config.bus_bits, "ADDR_BITS": ADDR_BITS, "ID_BITS": bus[f"{_BUS}arid"],
+        "DEPTH": memory_bytes // config.bus_bytes, "READ_LATENCY": read_latency,
+        **{name: text % number for name, text in _PLUSARGS.items()}}
+    memory_pins = {"clk": "clk", "rst": outside["rst"], "load": "load", "dump": "dump"} | {
+        f"s_axi_{port.removeprefix(_BUS)}": net for port, net in on_bus.items()}
+    ports = {net: chip.ports[port] for port, net in outside.items()}
+    return ports, [*wires({on_bus[port]: width for port, width in bus.items()}),
+                   instance(chip.name, f"chip{number}", outside | on_bus | inside),
+                   instance("axi_memory", f"memory{number}", memory_pins, parameters)]
 
 
-def _range(bits: int) -> str:
-    """A scalar is declared without a range: simulators show ``[0:0]`` as an array."""
-    return f"[{bits - 1}:0] " if bits > 1 else ""
+def _at_rest(port: str, direction: str) -> str:
+    """What a port is on that nothing uses. A link without a partner still gets a clock."""
+    return "" if direction == "output" else "clk" if port.endswith("_clk") else "'0"
+
+
+def _channel(config: Config, name: str, sender: End, receiver: End) -> tuple[dict[str, tuple[str, int]], list[str]]:
+    """Ports and lines of one direction of a cable."""
+    lanes = config.link_lanes
+    settings = {f"{name}_{key}": ("input", width(lanes)) for key, width in CHANNEL_INPUTS.items()}
+    pins = {"clk": "clk", "i_lanes": sender.net("tx"), "o_lanes": receiver.net("rx")} | {
+        key: f"{name}_{key}" for key in (*CHANNEL_INPUTS, "errors")}
+    return settings | {f"{name}_errors": ("output", 32)}, [
+        *wires({receiver.net("rx"): config.bus_bits}),
+        instance("link_channel", name, pins, {"LANES": lanes, "LANE_BITS": config.bus_bits // lanes})]

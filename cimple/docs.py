@@ -23,7 +23,7 @@ from hdl.cim.loader import Loader
 from hdl.cim.macro import Macro
 from hdl.config import CONFIGS, Config
 from hdl.csr import BistCause, Cause, registers
-from hdl.ipu.requantise import Requantise
+from hdl.ipu.store import Store
 from hdl.isa import (
     FIELDS,
     LINK_QUEUES,
@@ -187,7 +187,7 @@ def latency_table() -> str:
         ("a plane is issued", "its sum leaves the adder tree", Column.sum_latency),
         ("a vector's last plane is issued", "its scaled psums leave the macro", Macro.latency),
         ("a vector's last plane is issued", "its accumulators can be read", Array.latency),
-        ("an accumulator is read", "its 8-bit result is there", lambda config: 1 + Requantise.LATENCY),
+        ("an accumulator is read", "its 8-bit result is there", lambda config: Store.PIPELINE - 1),
     ]
     return _table(["from", "to", *(config.name for config in configs)],
                   [(begin, end, *(cycles(config) for config in configs)) for begin, end, cycles in rows])

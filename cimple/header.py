@@ -83,6 +83,8 @@ def _instructions() -> list[tuple[str, int, str]]:
         constants.append((f"QUEUE_{queue.name}", int(queue), "bit number in wait and signal"))
     for fmt in isa.OutputFormat:
         constants.append((f"FORMAT_{fmt.name}", int(fmt), "field format of STORE"))
+    for residual in isa.ResidualFormat:
+        constants.append((f"RESIDUAL_{residual.name}", int(residual), "field residual of STORE"))
     head = isa.head_layout()
     for name, field in isa.HEAD.items():
         constants += [(f"INSN_{name.upper()}_LSB", head[name].offset, field.meaning),

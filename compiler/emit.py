@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from hdl.config import Config
-from hdl.isa import Instruction, Opcode, OutputFormat, Queue
+from hdl.isa import Instruction, Opcode, OutputFormat, Queue, ResidualFormat
 from hdl.layouts import PARAMETER_BYTES
 
 from .geometry import Geometry
@@ -322,7 +322,7 @@ class Emitter:
                        "table": int(self.addresses.table is not None)}
             if r.residual is not None and self.addresses.residual is not None:
                 fields |= {
-                    "residual": OutputFormat.INT8 if r.residual.signed else OutputFormat.UINT8,
+                    "residual": ResidualFormat.INT8 if r.residual.signed else ResidualFormat.UINT8,
                     "residual_address": self.addresses.residual + result,
                     "residual_stride": geometry.pixel_results,
                     "residual_row_stride": geometry.row_results,

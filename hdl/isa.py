@@ -67,6 +67,14 @@ class OutputFormat(enum.IntEnum):
     UINT8 = 2
 
 
+class ResidualFormat(enum.IntEnum):
+    """What STORE adds to each result: an 8-bit value, scaled, before rounding; or an int32, to the accumulator."""
+    NONE = 0
+    INT8 = 1
+    UINT8 = 2
+    INT32 = 3
+
+
 @dataclass(frozen=True)
 class Field:
     """A field of an instruction: width in bits, its meaning with unit, and whether it is a signed number."""
@@ -150,9 +158,10 @@ FIELDS: dict[Opcode, dict[str, Field]] = {
         "acc_vector": Field(16, "first accumulator vector"),
         "channels": Field(16, "results per vector, from output channel 0 of the step on"),
         "channel": Field(16, "parameter memory entry of the first result"),
-        "format": Field(4, "0 int32 (accumulator as it is), 1 int8, 2 uint8"),
+        "format": Field(4, "0 int32 (accumulator plus residual), 1 int8, 2 uint8"),
         "table": Field(4, "0: none; 1 or 2: 8-bit results are looked up in this table"),
-        "residual": Field(4, "0: none; 1 int8 or 2 uint8: added to 8-bit results before rounding"),
+        "residual": Field(4, "0: none; 1 int8 or 2 uint8: added to 8-bit results before rounding; 3 int32: added to "
+                          "the accumulator"),
         "padding": Field(4, "zero"),
         "release": Field(8, "queues to give one token to when accumulators, parameters and table have been read"),
         "zero_point": Field(16, "added after rounding", signed=True),
@@ -161,8 +170,8 @@ FIELDS: dict[Opcode, dict[str, Field]] = {
         "residual_address": Field(64, "first byte of the residual"),
         "residual_stride": Field(32, "bytes from one vector of the residual to the next"),
         "residual_row_stride": Field(32, "bytes from one row of vectors of the residual to the next"),
-        "residual_multiplier": Field(32, "binary32 by which a residual is multiplied; below 2^64"),
-        "residual_zero_point": Field(8, "subtracted from the residual; of its type"),
+        "residual_multiplier": Field(32, "binary32 by which an 8-bit residual is multiplied; below 2^64"),
+        "residual_zero_point": Field(8, "subtracted from an 8-bit residual; of its type"),
     },
     Opcode.STORE_COUNTERS: {
         "address": Field(64, "first byte written: 64-bit counters, in the order of their registers"),
@@ -387,12 +396,15 @@ def illegal_fields(config: Config, instruction: Instruction) -> list[str]:
             require(f["format"] in list(OutputFormat), "format", "0, 1 or 2")
             is_int32 = f["format"] == OutputFormat.INT32
             require(f["table"] <= (0 if is_int32 else TABLES), "table", f"up to {TABLES}, and 0 with int32 results")
-            require(f["residual"] <= (0 if is_int32 else OutputFormat.UINT8), "residual",
-                    "0, 1 or 2, and 0 with int32 results")
+            residuals = [ResidualFormat.NONE, ResidualFormat.INT32] if is_int32 else list(ResidualFormat)
+            require(f["residual"] in residuals, "residual", "from 0 to 3, and 0 or 3 with int32 results")
             require(f["padding"] == 0, "padding", "0")
             require(f["release"] < 1 << len(queues(config)), "release", "of queues that exist")
-            require((f["residual_multiplier"] >> 23 & 0xFF) < RESIDUAL_EXPONENT_END, "residual_multiplier",
-                    "a binary32 below 2^64")
+            scaled = f["residual"] != ResidualFormat.INT32
+            require((f["residual_multiplier"] >> 23 & 0xFF) < RESIDUAL_EXPONENT_END
+                    and (scaled or f["residual_multiplier"] == 0), "residual_multiplier",
+                    "a binary32 below 2^64, and 0 with an int32 residual")
+            require(scaled or f["residual_zero_point"] == 0, "residual_zero_point", "0 with an int32 residual")
             if f["format"] in (OutputFormat.INT8, OutputFormat.UINT8):
                 low, high = format_range(OutputFormat(f["format"]))
                 require(low <= f["low"] <= f["high"], "low", f"from {low} to high")

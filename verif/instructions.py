@@ -12,6 +12,7 @@ from hdl.isa import (
     Instruction,
     Opcode,
     OutputFormat,
+    ResidualFormat,
     body_layout,
     head_layout,
     illegal_fields,
@@ -30,7 +31,8 @@ RULED = {
     Opcode.GEMM: ("steps", "vectors", "vector_rows", "acc_vector", "act_address", "x_end", "y_end", "tap_bytes", "taps",
                   "tap_rows", "first_tap", "first_byte", "padding"),
     Opcode.STORE: ("address", "residual_address", "vectors", "vector_rows", "acc_vector", "channels", "channel",
-                   "format", "table", "residual", "padding", "release", "low", "high", "residual_multiplier"),
+                   "format", "table", "residual", "padding", "release", "low", "high", "residual_multiplier",
+                   "residual_zero_point"),
     Opcode.STORE_COUNTERS: ("address",),
     Opcode.SEND: ("address", "remote_address", "row_bytes", "remote_stride", "port", "post", "semaphore", "release"),
     Opcode.RECV: ("port", "padding", "semaphore", "count"),
@@ -93,9 +95,10 @@ def legal(config: Config, opcode: Opcode) -> dict[str, int]:
                       "tap_bytes": 3, "taps": 2, "tap_rows": 2, "first_tap": 1, "first_byte": 2, "zero_point": 255},
         Opcode.STORE: {"address": top, "vectors": 2, "vector_rows": 2, "acc_vector": config.acc_vectors - 4,
                        "channels": config.out_cols, "channel": entries - config.out_cols, "format": OutputFormat.INT8,
-                       "table": TABLES, "residual": OutputFormat.UINT8, "release": every_queue, "zero_point": -1,
+                       "table": TABLES, "residual": ResidualFormat.UINT8, "release": every_queue, "zero_point": -1,
                        "low": -128, "high": 127, "residual_address": top,
-                       "residual_multiplier": 1 << 31 | (RESIDUAL_EXPONENT_END << 23) - 1},
+                       "residual_multiplier": 1 << 31 | (RESIDUAL_EXPONENT_END << 23) - 1,
+                       "residual_zero_point": 255},
         Opcode.STORE_COUNTERS: {"address": top},
         Opcode.SEND: {"address": top, "remote_address": top, "row_bytes": (1 << 24) - 1, "rows": (1 << 16) - 1,
                       "stride": 1, "remote_stride": 1 + config.bus_bytes, "port": config.links - 1, "post": 1,
@@ -220,6 +223,7 @@ def _store(config: Config) -> list[Change]:
     store, entries = Opcode.STORE, parameter_entries(config)
     int32 = {"format": OutputFormat.INT32, "table": 0, "residual": 0}
     uint8 = {"format": OutputFormat.UINT8, "low": 0, "high": 255}
+    added = {"residual": ResidualFormat.INT32, "residual_multiplier": 0, "residual_zero_point": 0}
     found = _accumulators(config, store)
     found += [
         (store, {"channels": 0}, ("channels",)), (store, {"channels": 1}, ()),
@@ -232,9 +236,12 @@ def _store(config: Config) -> list[Change]:
         (store, {"format": 3, "low": -1 << 15}, ("format",)),
         (store, int32, ()), (store, int32 | {"low": 1, "high": -1}, ()), (store, int32 | {"table": 1}, ("table",)),
         (store, int32 | {"residual": 1}, ("residual",)), (store, int32 | {"residual": 2}, ("residual",)),
+        (store, int32 | added, ()), (store, int32 | added | {"table": 1}, ("table",)),
+        (store, added, ()), (store, uint8 | added, ()),
         (store, {"table": 0}, ()), (store, {"table": TABLES + 1}, ("table",)), (store, {"table": 15}, ("table",)),
-        (store, {"residual": 0}, ()), (store, {"residual": 1}, ()), (store, {"residual": 3}, ("residual",)),
-        (store, {"residual": 15}, ("residual",)),
+        (store, {"residual": 0}, ()), (store, {"residual": 1}, ()),
+        *((store, {"residual": residual}, ("residual",)) for residual in (4, 7, 8, 12, 15)),
+        (store, {"residual_zero_point": 0}, ()), (store, {"residual_zero_point": 128}, ()),
         (store, {"low": -129}, ("low",)), (store, {"low": 1, "high": 0}, ("low",)), (store, {"high": 128}, ("high",)),
         (store, {"low": -128, "high": -128}, ()), (store, {"low": 127}, ()),
         (store, {"low": -1 << 15}, ("low",)), (store, {"high": (1 << 15) - 1}, ("high",)),
@@ -246,6 +253,8 @@ def _store(config: Config) -> list[Change]:
         # refused even if there is no residual
         (store, {"residual": 0, "residual_multiplier": 0x7F80_0000}, ("residual_multiplier",)),
     ]
+    found += [(store, added | {"residual_zero_point": 1 << bit}, ("residual_zero_point",)) for bit in range(8)]
+    found += [(store, added | {"residual_multiplier": 1 << bit}, ("residual_multiplier",)) for bit in range(32)]
     for sign in (0, 1 << 31):
         found += [(store, {"residual_multiplier": sign | exponent << 23}, ("residual_multiplier",))
                   for exponent in (RESIDUAL_EXPONENT_END, RESIDUAL_EXPONENT_END + 1, 254, 255)]

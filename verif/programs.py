@@ -18,6 +18,7 @@ from hdl.isa import (
     Opcode,
     OutputFormat,
     Queue,
+    ResidualFormat,
     format_range,
     parameter_entries,
 )
@@ -54,6 +55,11 @@ def vector_rows(f: Instruction, which: str = "") -> np.ndarray:
     return f[f"{which}address"] + rows * f[f"{which}row_stride"] + vectors * f[f"{which}stride"]
 
 
+def residual_bytes(f: Instruction) -> int:
+    """Bytes of the residual of a vector of a STORE."""
+    return f["channels"] * {ResidualFormat.NONE: 0, ResidualFormat.INT32: 4}.get(ResidualFormat(f["residual"]), 1)
+
+
 def buffer_rows(f: Instruction) -> np.ndarray:
     """Buffer addresses of the rows of a LOAD_ACTIVATIONS, in the order in which they are written."""
     blocks, rows = np.divmod(np.arange(f["rows"] * f["blocks"]), f["rows"])
@@ -77,7 +83,7 @@ def transfers(config: Config, f: Instruction) -> list[tuple[str, int, int]]:
             size = f["channels"] * (4 if f["format"] == OutputFormat.INT32 else 1)
             found = [("write", int(address), size) for address in vector_rows(f)]
             if f["residual"]:
-                found += [("residual", int(address), f["channels"]) for address in vector_rows(f, "residual_")]
+                found += [("residual", int(address), residual_bytes(f)) for address in vector_rows(f, "residual_")]
             return found
         case Opcode.STORE_COUNTERS:
             return [("write", f["address"], 8 * len(COUNTERS))]
@@ -462,7 +468,7 @@ def simple_program(config: Config, rng: np.random.Generator, *, vectors: int = 2
     if output_format != OutputFormat.INT32:
         low, high = format_range(output_format)
         residual = b.place_unaligned(rng.integers(0, 256, vectors * channels, dtype=np.uint8))
-        fields |= {"low": low, "high": high, "table": 1, "residual": 2, "residual_address": residual,
+        fields |= {"low": low, "high": high, "table": 1, "residual": ResidualFormat.UINT8, "residual_address": residual,
                    "residual_stride": channels, "residual_multiplier": binary32(0.1), "residual_zero_point": 128}
     b.store(**fields)
     return b
@@ -671,8 +677,8 @@ class RandomProgram(Builder):
         if output_format == OutputFormat.INT32:
             fields |= {"low": self.draw(-1 << 15, (1 << 15) - 1), "high": self.draw(-1 << 15, (1 << 15) - 1)}
         else:
-            fields |= self._requantised(output_format, channel, channels) | self._residual(fields)
-        self.store(**fields)
+            fields |= self._requantised(output_format, channel, channels)
+        self.store(**fields | self._residual(fields))
 
     def _strides(self, vectors: int, size: int) -> tuple[int, int]:
         """Strides of vectors and of rows of vectors: tight, apart, or one over another."""
@@ -716,24 +722,30 @@ class RandomProgram(Builder):
         where it is written."""
         if self.chance(0.6):
             return {}
-        stride, row_stride = self._strides(store["vectors"], store["channels"])
-        extent = (store["vectors"] - 1) * stride + (store["vector_rows"] - 1) * row_stride + store["channels"]
+        wide_results = store["format"] == OutputFormat.INT32
+        kind = ResidualFormat.INT32 if wide_results else ResidualFormat(self.draw(1, 3))
+        wide = kind == ResidualFormat.INT32
+        size = residual_bytes(Instruction(Opcode.STORE, store | {"residual": kind}))
+        stride, row_stride = self._strides(store["vectors"], size)
+        extent = (store["vectors"] - 1) * stride + (store["vector_rows"] - 1) * row_stride + size
         address = self._source(Queue.STORE, extent)
         first, end = self._extent_of(store)
         if address < end and first < address + extent:  # no order is promised between vectors of one instruction
             address = self.place_unaligned(self.rng.integers(0, 256, extent, dtype=np.uint8))
         in_place = np.sort(vector_rows(Instruction(Opcode.STORE, store)))
-        apart = (np.diff(in_place) >= store["channels"]).all()
+        apart = wide == wide_results and (np.diff(in_place) >= size).all()
         free = Queue.STORE not in self.released or not self.outputs.hazards(slice(first, end), False)
         if self.chance(0.2) and apart and free:
             address, stride, row_stride = store["address"], store["stride"], store["row_stride"]
+        fields = {"residual": kind, "residual_address": address, "residual_stride": stride,
+                  "residual_row_stride": row_stride}
+        if wide:
+            return fields
         multiplier = self.pick(0, binary32(-0.5), binary32(1), binary32(3e-40), binary32(self.rng.uniform(-2, 2)),
                                self.draw(0, 190) << 23 | self.draw(0, (1 << 23) - 1))
-        return {"residual": self.draw(1, 2), "residual_address": address, "residual_stride": stride,
-                "residual_row_stride": row_stride, "residual_multiplier": multiplier,
-                "residual_zero_point": self.draw(0, 255)}
+        return fields | {"residual_multiplier": multiplier, "residual_zero_point": self.draw(0, 255)}
 
     def _extent_of(self, store: dict[str, int]) -> tuple[int, int]:
-        """First byte and end of what a STORE of 8-bit results writes."""
-        rows = vector_rows(Instruction(Opcode.STORE, store))
-        return int(rows.min()), int(rows.max()) + store["channels"]
+        """First byte and end of what a STORE writes."""
+        runs = transfers(self.config, Instruction(Opcode.STORE, store))
+        return min(address for _, address, _ in runs), max(address + size for _, address, size in runs)

@@ -25,7 +25,7 @@ class StoreBlock(wiring.Component):
     Members
     -------
     m_axi_* : AXI4 master
-    windows, halt, counters : In, i_commands : In(stream), activity, idle, fault : Out
+    windows, halt, counters : In, i_commands : In(stream), overflow, activity, idle, fault : Out
         As in :class:`~hdl.ipu.store.Store`.
     acc_write : In(1), acc_block : In, acc_values : In
         Writes ``post_lanes`` accumulators; blocks are counted over all vectors.
@@ -63,6 +63,7 @@ class StoreBlock(wiring.Component):
             "released": Out(len(QUEUES)),
             "token_fault": Out(fault_layout()),
             "post_fetch": Out(1),
+            "overflow": Out(1),
             "activity": Out(activity_layout()),
             "idle": Out(1),
             "fault": Out(fault_layout()),
@@ -85,7 +86,8 @@ class StoreBlock(wiring.Component):
             m.d.comb += [queue.signal.eq(given), queue.release.eq(released)]
         m.d.comb += [
             *(getattr(store, name).eq(getattr(self, name)) for name in ("windows", "halt", "counters")),
-            *(getattr(self, name).eq(getattr(store, name)) for name in ("post_fetch", "activity", "idle", "fault")),
+            *(getattr(self, name).eq(getattr(store, name)) for name in ("post_fetch", "overflow", "activity", "idle",
+                                                                             "fault")),
             self.taken.eq(store.tokens.take),
             self.signal.eq(store.tokens.signal),
             self.released.eq(store.tokens.release),
@@ -93,7 +95,7 @@ class StoreBlock(wiring.Component):
             parameters.write.eq(self.parameter_write),
             parameters.write_beat.eq(self.parameter_beat),
             parameters.write_word.eq(self.word),
-            parameters.read.eq(store.post_fetch),
+            parameters.read.eq(store.parameter_fetch),
             parameters.read_block.eq(store.parameter_block),
             store.parameters.eq(parameters.parameters),
             tables.write.eq(self.table_write),

@@ -25,6 +25,7 @@ from hdl.isa import (
     Opcode,
     OutputFormat,
     Queue,
+    ResidualFormat,
     fields_layout,
     format_range,
     illegal_fields,
@@ -36,7 +37,7 @@ from sim.rtl import test_config
 from .axi_memory import AxiMemory
 from .axi_rules import AxiRules
 from .coverage import Coverage, report
-from .programs import Run, Window, bursts
+from .programs import Run, Window, bursts, residual_bytes
 from .start import reset, start
 from .store import StoreBlock
 
@@ -52,16 +53,21 @@ HALF = SIZE // 2
 #: Longest wait for anything, in cycles.
 PATIENCE = 30_000
 
+#: Residuals that results of each format may have.
+RESIDUALS = {output: [ResidualFormat.NONE, ResidualFormat.INT32] if output == OutputFormat.INT32
+             else list(ResidualFormat) for output in OutputFormat}
+
 _STORES = Coverage("store", {
-    "format": list(OutputFormat), "table": range(TABLES + 1), "residual": range(3), "offset": range(BUS),
+    "format": list(OutputFormat), "table": range(TABLES + 1), "residual": list(ResidualFormat), "offset": range(BUS),
     "residual_offset": range(BUS), "rows": ["1", "more"], "vectors": ["1", "more"], "channels": ["1", "all", "other"],
     "last_block": range(1, LANES + 1), "row_end": ["within a word", "at its end", "beyond it"],
+    "overflow": [False, True],
     "stop": [Cause.NONE, Cause.READ_ERROR, Cause.WRITE_ERROR, Cause.READ_WINDOW, Cause.WRITE_WINDOW,
              Cause.BAD_MULTIPLIER],
     "halted": ["idle", "walking", "writing"],
 }, crosses={"kind": ("format", "table", "residual")},
-    impossible={"kind": [(OutputFormat.INT32, table, residual) for table in range(TABLES + 1) for residual in range(3)
-                         if table or residual]})
+    impossible={"kind": [(OutputFormat.INT32, table, residual) for table in range(TABLES + 1)
+                         for residual in ResidualFormat if table or residual not in RESIDUALS[OutputFormat.INT32]]})
 
 
 def size_of(f: Instruction) -> int:
@@ -113,6 +119,8 @@ class StoreBench:
         The golden model, with the same contents in its storage and memory.
     signals, releases : list of (cycle, mask)
     starts, fetches : list of cycle
+    overflow : bool
+        Whether it was reported since the reset.
     """
 
     @classmethod
@@ -155,6 +163,7 @@ class StoreBench:
         self.releases: list[tuple[int, int]] = []
         self.starts: list[int] = []
         self.fetches: list[int] = []
+        self.overflow = False
         self.activities: list[str] = []
         self.core = Core(CONFIG, self.memory.content.copy(), self.rng)
         await self._fill()
@@ -235,6 +244,7 @@ class StoreBench:
                 self._started()
             if dut.post_fetch.value == 1:
                 self.fetches.append(self.cycle)
+            self.overflow |= dut.overflow.value == 1
             activity = activity_layout().from_bits(int(dut.activity.value))
             active = [name for name in names if getattr(activity, name)]
             assert len(active) <= 1, f"a queue does one thing at a time, not {active}"
@@ -301,19 +311,21 @@ class StoreBench:
                                    sorted(int(x) for x in rng.integers(least, largest + 1, 2)))
             f["zero_point"] = int(rng.integers(-130, 256))
             f["table"] = int(rng.integers(TABLES + 1))
-            f["residual"] = int(rng.integers(3))
+        f["residual"] = int(rng.choice(RESIDUALS[output]))
         f |= fixed
-        if f.get("residual"):
-            f["residual_zero_point"] = int(rng.integers(256))
-            multiplier = np.float32(rng.choice([-1, 1]) * np.ldexp(rng.uniform(1, 2), rng.integers(-8, 2)))
-            f["residual_multiplier"] = int(multiplier.view(np.uint32))
+        if f["residual"]:
+            if f["residual"] != ResidualFormat.INT32:
+                f["residual_zero_point"] = int(rng.integers(256))
+                multiplier = np.float32(rng.choice([-1, 1]) * np.ldexp(rng.uniform(1, 2), rng.integers(-8, 2)))
+                f["residual_multiplier"] = int(multiplier.view(np.uint32))
+            size = residual_bytes(Instruction(Opcode.STORE, f))
             if aligned:
                 f["residual_address"] = int(rng.integers(0, 8)) * BUS
-                f["residual_stride"] = -(-f["channels"] // BUS) * BUS
+                f["residual_stride"] = -(-size // BUS) * BUS
                 f["residual_row_stride"] = vectors * f["residual_stride"]
             else:
                 f["residual_address"], f["residual_stride"], f["residual_row_stride"] = self.place(
-                    rows, vectors, f["channels"], int(rng.integers(0, HALF // 4)), HALF)
+                    rows, vectors, size, int(rng.integers(0, HALF // 4)), HALF)
         return self._made(Instruction(Opcode.STORE, f, masks(wait), masks(
             int(rng.integers(1, 1 << len(QUEUES))) if signal is None else signal)))
 
@@ -343,7 +355,8 @@ class StoreBench:
             last = address + ((f["channels"] - 1) // LANES) * LANES * size_of(f)
             beyond = last % BUS + address + size - last - BUS
             _STORES.sample(
-                format=OutputFormat(f["format"]), table=f["table"], residual=f["residual"], offset=address % BUS,
+                format=OutputFormat(f["format"]), table=f["table"], residual=ResidualFormat(f["residual"]),
+                offset=address % BUS,
                 rows="1" if f["vector_rows"] == 1 else "more", vectors="1" if f["vectors"] == 1 else "more",
                 channels="1" if f["channels"] == 1 else "all" if f["channels"] == CONFIG.out_cols else "other",
                 last_block=(f["channels"] - 1) % LANES + 1,
@@ -371,6 +384,8 @@ class StoreBench:
         await self.finished()
         wrong = np.flatnonzero(self.memory.content != self.core.memory)
         assert not len(wrong), f"{len(wrong)} bytes are wrong, the first at {wrong[0]:#x}"
+        assert self.overflow == self.core.overflow, f"overflow must be {self.core.overflow}"
+        _STORES.sample(overflow=self.overflow)
         signals, releases = deque(self.signals), deque(self.releases)
         for f in instructions:
             done, mask = signals.popleft()
@@ -438,18 +453,49 @@ async def test_every_offset_of_every_kind(dut):
     bench = await StoreBench.start(dut)
     channels = CONFIG.out_cols - 1
     size = 4 * CONFIG.out_cols
-    for output, residual in ((OutputFormat.INT32, 0), (OutputFormat.INT8, 1), (OutputFormat.UINT8, 2)):
+    for output, residual in ((OutputFormat.INT32, ResidualFormat.INT32), (OutputFormat.INT8, ResidualFormat.INT8),
+                             (OutputFormat.UINT8, ResidualFormat.UINT8), (OutputFormat.INT8, ResidualFormat.INT32)):
         instructions = []
         for offset in range(0, BUS, 1 if FAST else 3):
             other = (offset * 5 + 1) % BUS
             f = bench.store(format=output, residual=residual, channels=channels, vectors=2, vector_rows=1,
                             address=bench.free // BUS * BUS + BUS + offset, stride=size + 1,
                             residual_address=0)
-            fields = f.fields | ({"residual_address": other, "residual_stride": channels + 3} if residual else {})
+            fields = f.fields | {"residual_address": other, "residual_stride": residual_bytes(f) + 3}
             instructions.append(Instruction(f.opcode, fields, f.wait, f.signal))
         for i in range(0, len(instructions), 16):
             await bench.run(instructions[i:i + 16])
         bench.new_batch()
+    report()
+
+
+@cocotb.test()
+async def test_sums_that_wrap_around_are_flagged(dut):
+    """One sum at the end of the range or one beyond it, in any lane: stored as it wraps, and flagged if it is beyond;
+    not flagged in a channel that is not stored, nor what an 8-bit residual would be as int32."""
+    bench = await StoreBench.start(dut)
+    blocks, largest = CONFIG.out_cols // LANES, (1 << 31) - 1
+    for output in OutputFormat:
+        for acc, residual, wraps in ((largest - 5, 5, False), (largest - 5, 6, True), (5 - largest, -6, False),
+                                     (5 - largest, -7, True), (-1, -largest, False), (largest, largest, True)):
+            vector = int(bench.rng.integers(CONFIG.acc_vectors))
+            channel = int(bench.rng.integers(1, CONFIG.out_cols))
+            for channels, kind in ((CONFIG.out_cols, ResidualFormat.INT32), (channel, ResidualFormat.INT32),
+                                   (CONFIG.out_cols, ResidualFormat.INT8)):
+                if kind not in RESIDUALS[output]:
+                    continue
+                bench.overflow = bench.core.overflow = False
+                bench.core.acc[vector] = bench.rng.integers(-1 << 30, 1 << 30, CONFIG.out_cols)
+                bench.core.acc[vector, channel] = acc
+                await bench.write_accumulators(range(vector * blocks, (vector + 1) * blocks))
+                f = bench.store(format=output, residual=kind, channels=channels, vectors=1, vector_rows=1,
+                                acc_vector=vector)
+                values = bench.rng.integers(-1 << 30, 1 << 30, CONFIG.out_cols, dtype=np.int32)
+                values[channel] = residual
+                row = slice(f["residual_address"], f["residual_address"] + 4 * CONFIG.out_cols)
+                bench.memory.content[row] = bench.core.memory[row] = values.view(np.uint8)
+                await bench.run([f])
+                assert bench.overflow == (wraps and channels > channel and kind == ResidualFormat.INT32)
     report()
 
 
@@ -466,11 +512,12 @@ async def test_counters_are_a_snapshot(dut):
 
 @cocotb.test()
 async def test_rows_follow_without_a_bubble(dut):
-    """Aligned rows take a cycle per block; a row that ends in a begun word takes one more; no matter the residual."""
+    """Aligned rows take a cycle per block; a row that ends in a begun word takes one more; no matter the residual, also
+    if each of its blocks is a bus word."""
     bench = await StoreBench.start(dut)
     blocks = CONFIG.out_cols // LANES
     for output in OutputFormat:
-        for residual in range(2 if output != OutputFormat.INT32 and blocks >= 4 else 1):
+        for residual in RESIDUALS[output] if blocks >= 4 else [ResidualFormat.NONE]:
             for aligned in (True, False):
                 if residual and not aligned:
                     continue  # the gearbox takes a cycle for some rows, but not in the same places
@@ -693,9 +740,9 @@ async def test_residuals_that_cannot_be_read(dut, response):
     for _ in range(6 if FAST else 2):
         bench.memory.stall(float(bench.rng.choice([0, 0.4])), 5)
         before = bench.store(residual=0)
-        f = bench.store(format=OutputFormat.INT8, residual=int(bench.rng.integers(1, 3)))
-        rows = residual_rows(f)
-        run = run_of("read", rows[int(bench.rng.integers(len(rows)))], f["channels"])
+        f = bench.store(format=OutputFormat.INT8, residual=int(bench.rng.integers(1, 4)))
+        rows, size = residual_rows(f), residual_bytes(f)
+        run = run_of("read", rows[int(bench.rng.integers(len(rows)))], size)
         word = run.address + BUS * int(bench.rng.integers(run.beats))
         if response is None:
             bench.set_windows([Window(0, word, read=True), Window(word + BUS, SIZE, read=True),
@@ -703,7 +750,7 @@ async def test_residuals_that_cannot_be_read(dut, response):
         else:
             bench.memory.read_errors[word] = response
         bench.give([before, f, bench.store()])
-        bad = [at for row in rows for at, beats in bursts(CONFIG, run_of("read", row, f["channels"]))
+        bad = [at for row in rows for at, beats in bursts(CONFIG, run_of("read", row, size))
                for at, beats in reader_bursts(at, beats) if at <= word < at + beats * BUS]
         await bench.stopped((Cause.READ_WINDOW, bad[0]) if response is None else (Cause.READ_ERROR, word))
         assert len(bench.signals) <= 1

@@ -16,6 +16,7 @@ from ..isa import (
     Opcode,
     OutputFormat,
     Queue,
+    ResidualFormat,
     body_layout,
     fields_layout,
     format_range,
@@ -171,9 +172,12 @@ class Decode(wiring.Component):
                 rules += [f.vectors != 0, f.vector_rows != 0, f.channels != 0, f.channels <= config.out_cols,
                           f.acc_vector + self._product(m, f.vectors, f.vector_rows) <= config.acc_vectors,
                           f.channel % config.post_lanes == 0, f.channel + f.channels <= parameter_entries(config),
-                          f.table <= TABLES, f.residual <= OutputFormat.UINT8, f.padding == 0,
-                          f.release < 1 << len(queues(config)), f.residual_multiplier[23:31] < RESIDUAL_EXPONENT_END]
-                ranged = (f.format == OutputFormat.INT32) & (f.table == 0) & (f.residual == 0)
+                          f.table <= TABLES, f.residual <= ResidualFormat.INT32, f.padding == 0,
+                          f.release < 1 << len(queues(config)), f.residual_multiplier[23:31] < RESIDUAL_EXPONENT_END,
+                          (f.residual != ResidualFormat.INT32)
+                          | (f.residual_multiplier == 0) & (f.residual_zero_point == 0)]
+                ranged = ((f.format == OutputFormat.INT32) & (f.table == 0)
+                          & ((f.residual == ResidualFormat.NONE) | (f.residual == ResidualFormat.INT32)))
                 for output_format in (OutputFormat.INT8, OutputFormat.UINT8):
                     low, high = format_range(output_format)
                     ranged |= ((f.format == output_format) & (f.low >= low) & (f.low <= f.high) & (f.high <= high))

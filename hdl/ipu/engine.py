@@ -170,7 +170,7 @@ class Engine(wiring.Component):
             parameters.write.eq(self.load.parameter_write),
             parameters.write_beat.eq(self.load.parameter_beat),
             parameters.write_word.eq(self.load.word),
-            parameters.read.eq(self.store.post_fetch),
+            parameters.read.eq(self.store.parameter_fetch),
             parameters.read_block.eq(self.store.parameter_block),
             self.store.parameters.eq(parameters.parameters),
             tables.write.eq(self.load.table_write),
@@ -210,7 +210,7 @@ class Engine(wiring.Component):
             array.post_vector.eq(self.store.post_vector),
             array.post_block.eq(self.store.post_block),
             self.store.post_values.eq(array.post_values),
-            self.overflow.eq(array.overflow),
+            self.overflow.eq(array.overflow | self.store.overflow),
         ]
 
     def _state(self, m):

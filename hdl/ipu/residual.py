@@ -1,12 +1,12 @@
 """The second operand of a STORE: rows of bytes from memory."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi import axi4
-from ..config import Config, clog2
+from ..config import ACC_BITS, Config, clog2
 from .fault import fault_layout
 from .gearbox import Gearbox, byte_row_layout
 from .reader import Reader
@@ -15,13 +15,14 @@ from .windows import DMA_ADDR_BITS, windows_layout
 
 
 def residual_layout(config: Config) -> data.StructLayout:
-    """Where the residual of an instruction lies: rows of vectors of ``channels`` bytes."""
+    """Where the residual of an instruction lies: rows of vectors of ``channels`` bytes, or int32 if ``wide``."""
     return data.StructLayout({"address": DMA_ADDR_BITS, "stride": 32, "row_stride": 32, "vectors": 16,
-                              "vector_rows": 16, "channels": clog2(config.out_cols + 1)})
+                              "vector_rows": 16, "channels": clog2(config.out_cols + 1), "wide": 1})
 
 
 class Residual(wiring.Component):
-    """Reads residuals, as far ahead as :attr:`DEPTH` bus words, and delivers them in blocks of ``post_lanes`` bytes.
+    """Reads residuals, as far ahead as :attr:`DEPTH` bus words, and delivers them in blocks of ``post_lanes`` bytes or
+    int32.
 
     Each vector is a run of its own. The first run is asked for in the cycle after its residual is taken.
 
@@ -52,7 +53,7 @@ class Residual(wiring.Component):
             "ar": Out(stream.Signature(axi4.address_layout(config))),
             "r": In(stream.Signature(axi4.read_layout(config))),
             "i_residuals": In(stream.Signature(residual_layout(config))),
-            "o_blocks": Out(stream.Signature(8 * config.post_lanes)),
+            "o_blocks": Out(stream.Signature(ACC_BITS * config.post_lanes)),
             "fault": Out(fault_layout()),
         })
 
@@ -74,11 +75,11 @@ class Residual(wiring.Component):
         config = self.config
         residual = self.i_residuals.payload
         active, asked = Signal(), Signal()
-        channels = Signal.like(residual.channels)
         offset_bits = clog2(config.bus_bytes)
         m.submodules.walk = walk = VectorWalk()
         m.submodules.rows = rows = SyncFIFO(width=byte_row_layout(config).size, depth=self.DEPTH)
         row = data.View(byte_row_layout(config), rows.w_data)
+        row_bytes, wide = Signal.like(row.bytes), Signal()
         offset = walk.address[:offset_bits]
         m.d.comb += [
             self.i_residuals.ready.eq(~active),
@@ -91,16 +92,18 @@ class Residual(wiring.Component):
             walk.step.eq(asked),
             reader.i_runs.valid.eq(active & rows.w_rdy),
             reader.i_runs.payload.address.eq(walk.address - offset),
-            reader.i_runs.payload.beats.eq((offset + channels + config.bus_bytes - 1) >> offset_bits),
+            reader.i_runs.payload.beats.eq((offset + row_bytes + config.bus_bytes - 1) >> offset_bits),
             asked.eq(reader.i_runs.valid & reader.i_runs.ready),
             rows.w_en.eq(asked),
             row.offset.eq(offset),
-            row.bytes.eq(channels),
+            row.bytes.eq(row_bytes),
+            row.wide.eq(wide),
             gearbox.i_rows.valid.eq(rows.r_rdy),
             gearbox.i_rows.payload.eq(rows.r_data),
             rows.r_en.eq(gearbox.i_rows.ready),
         ]
         with m.If(walk.start):
-            m.d.sync += [active.eq(1), channels.eq(residual.channels)]
+            m.d.sync += [active.eq(1), wide.eq(residual.wide),
+                         row_bytes.eq(Mux(residual.wide, residual.channels << 2, residual.channels))]
         with m.Elif(asked & walk.last):
             m.d.sync += active.eq(0)

@@ -1,6 +1,6 @@
 """The store queue: accumulators to memory, requantised or as they are; and the counters."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..axi import axi4
 from ..config import ACC_BITS, Config, clog2
 from ..csr import Cause, counters
-from ..isa import TABLES, Opcode, OutputFormat, Queue, parameter_entries, queues
+from ..isa import TABLES, Opcode, OutputFormat, Queue, ResidualFormat, parameter_entries, queues
 from ..layouts import parameter_layout
 from ..verilog import once
 from .activity import activity_layout
@@ -29,11 +29,11 @@ def counter_words(config: Config) -> int:
 
 
 def settings_layout(config: Config) -> data.StructLayout:
-    """What the pipeline needs of an instruction; ``residual_multiplier`` is zero without a residual."""
+    """What the pipeline needs of an instruction; ``residual_multiplier`` is zero without an 8-bit residual."""
     return data.StructLayout({
         "wide": 1, "counters": 1, "table": clog2(TABLES + 1), "zero_point": signed(16), "low": signed(16),
-        "high": signed(16), "residual_signed": 1, "residual_zero_point": 8, "residual_multiplier": 32,
-        "release": len(queues(config))})
+        "high": signed(16), "residual_wide": 1, "residual_signed": 1, "residual_zero_point": 8,
+        "residual_multiplier": 32, "release": len(queues(config))})
 
 
 class Store(wiring.Component):
@@ -59,12 +59,14 @@ class Store(wiring.Component):
         A command is taken when it starts.
     post_fetch : Out(1), post_vector, post_block : Out, post_values : In(ArrayLayout)
         Accumulators, as in :class:`~hdl.cim.array.Array`.
-    parameter_block : Out, parameters : In(ArrayLayout)
-        Parameter memory, read with ``post_fetch``.
+    parameter_fetch : Out(1), parameter_block : Out, parameters : In(ArrayLayout)
+        Parameter memory, read one cycle after the accumulators.
     table_read, table_select : Out(1), table_indices : Out(ArrayLayout), table_values : In(ArrayLayout)
         Tables, as in :class:`~hdl.ipu.table_memory.TableMemory`.
     counters : In(ArrayLayout)
         What STORE_COUNTERS writes, taken in the cycle in which it starts.
+    overflow : Out(1)
+        An accumulator plus an int32 residual has wrapped around; two cycles after its slot.
     activity : Out(activity_layout), idle : Out(1)
     """
 
@@ -75,8 +77,8 @@ class Store(wiring.Component):
     ar: stream.Interface
     r: stream.Interface
 
-    #: Cycles from a slot to its results: one to fetch, to requantise, and to look up in the table.
-    PIPELINE = 1 + Requantise.LATENCY + 1
+    #: Cycles from a slot to its results: to fetch, to add an int32 residual, to requantise, to look up in the table.
+    PIPELINE = 1 + 1 + Requantise.LATENCY + 1
 
     def __init__(self, config: Config, *, channel: int):
         self.config = config
@@ -96,6 +98,7 @@ class Store(wiring.Component):
             "post_vector": Out(clog2(config.acc_vectors)),
             "post_block": Out(clog2(config.out_cols // lanes)),
             "post_values": In(data.ArrayLayout(signed(ACC_BITS), lanes)),
+            "parameter_fetch": Out(1),
             "parameter_block": Out(clog2(parameter_entries(config) // lanes)),
             "parameters": In(data.ArrayLayout(parameter_layout(), lanes)),
             "table_read": Out(1),
@@ -103,6 +106,7 @@ class Store(wiring.Component):
             "table_indices": Out(data.ArrayLayout(8, lanes)),
             "table_values": In(data.ArrayLayout(8, lanes)),
             "counters": In(data.ArrayLayout(64, len(counters(config)))),
+            "overflow": Out(1),
             "activity": Out(activity_layout()),
             "idle": Out(1),
             "fault": Out(fault_layout()),
@@ -140,7 +144,7 @@ class Store(wiring.Component):
         self.start = Signal()
         self.wide, self.with_residual = Signal(), Signal()
         self.channels = Signal(range(max(self.config.out_cols, counter_words(self.config)) + 1))
-        self.channel_block = Signal.like(self.parameter_block)
+        self.entry_block, self.channel_block = Signal.like(self.parameter_block), Signal.like(self.parameter_block)
         self.signal = Signal(len(queues(self.config)))
         self.context = Signal()  # of the instruction that is walked; the next one has the other
         self.in_use = Signal(2)
@@ -165,6 +169,7 @@ class Store(wiring.Component):
             self.residual.i_residuals.payload.vectors.eq(store.vectors),
             self.residual.i_residuals.payload.vector_rows.eq(store.vector_rows),
             self.residual.i_residuals.payload.channels.eq(store.channels),
+            self.residual.i_residuals.payload.wide.eq(store.residual == ResidualFormat.INT32),
         ]
         with m.If(self.start):
             m.d.sync += [
@@ -180,7 +185,8 @@ class Store(wiring.Component):
                 m.d.sync += [
                     settings.wide.eq(store.format == OutputFormat.INT32),
                     settings.counters.eq(is_counters),
-                    settings.residual_signed.eq(store.residual == OutputFormat.INT8),
+                    settings.residual_wide.eq(store.residual == ResidualFormat.INT32),
+                    settings.residual_signed.eq(store.residual == ResidualFormat.INT8),
                     settings.residual_multiplier.eq(Mux(store.residual != 0, store.residual_multiplier, 0)),
                     *(settings[name].eq(store[name])
                       for name in ("table", "zero_point", "low", "high", "residual_zero_point", "release")),
@@ -227,16 +233,17 @@ class Store(wiring.Component):
                 left.eq(channels_left - lanes),
                 next_offset.eq(offset + Mux(self.wide, 4 * lanes, lanes)),
                 self.post_block.eq(self.post_block + 1),
-                self.parameter_block.eq(self.parameter_block + 1),
+                self.entry_block.eq(self.entry_block + 1),
             ]
             with m.If(row_end):
                 m.d.sync += [self.post_vector.eq(self.post_vector + 1), self.post_block.eq(0),
-                             self.parameter_block.eq(self.channel_block)]
+                             self.entry_block.eq(self.channel_block)]
         with m.If(self.walk_ends):
             m.d.sync += self.walking.eq(0)
         with m.If(self.start):
             m.d.sync += [self.walking.eq(1), self.post_vector.eq(store.acc_vector), self.post_block.eq(0),
-                         self.parameter_block.eq(store.channel >> clog2(lanes))]
+                         self.entry_block.eq(store.channel >> clog2(lanes))]
+        m.d.sync += [self.parameter_fetch.eq(self.post_fetch), self.parameter_block.eq(self.entry_block)]
 
     def _run(self, m):
         """A run per row, at the row's first slot. Each row that is not yet with the writer has a word reserved, save
@@ -263,38 +270,39 @@ class Store(wiring.Component):
         self.runs_left = runs.r_rdy
 
     def _process(self, m, platform):
-        """The pipeline: slots, and beside them values, results, and what the table makes of them."""
+        """The pipeline: slots, and beside them sums, results, and what the table makes of them."""
         config = self.config
         slots = [self.slot]
         for cycle in range(self.PIPELINE):
             later = Signal.like(self.slot, name=f"slot_{cycle + 1}")
             m.d.sync += later.eq(slots[-1])
             slots.append(later)
-        fetched, limits = self._settings(m, slots[1], "fetched"), self._settings(m, slots[Requantise.LATENCY], "limits")
-        values = [self._values(m, fetched)]
+        sums, residuals = self._add_residual(m, slots[1])
+        added = self._settings(m, slots[2], "added")
+        limits = self._settings(m, slots[1 + Requantise.LATENCY], "limits")
+        values = [sums]
         for cycle in range(Requantise.LATENCY + 1):
-            later_values = Signal.like(values[0], name=f"values_{cycle + 1}", reset_less=True)
+            later_values = Signal.like(sums, name=f"values_{cycle + 1}", reset_less=True)
             m.d.sync += later_values.eq(values[-1])
             values.append(later_values)
-        residuals = Signal(data.ArrayLayout(8, config.post_lanes), reset_less=True)
         block = Signal.like(self.parameter_block)
-        m.d.sync += [residuals.eq(self.residual.o_blocks.payload), block.eq(self.parameter_block)]
+        m.d.sync += block.eq(self.parameter_block)
 
         results = Signal(data.ArrayLayout(8, config.post_lanes))
         for lane in reversed(range(config.post_lanes)):  # of several faults, that of the lowest lane is reported
             requantise = Requantise()
             m.submodules[f"requantise_{lane}"] = once(requantise, platform)
             m.d.comb += [
-                requantise.acc.eq(self.post_values[lane]),
+                requantise.acc.eq(sums[lane]),
                 requantise.parameters.eq(self.parameters[lane]),
                 requantise.residual.eq(residuals[lane]),
-                *(getattr(requantise, name).eq(fetched[name])
+                *(getattr(requantise, name).eq(added[name])
                   for name in ("residual_signed", "residual_zero_point", "residual_multiplier")),
                 *(getattr(requantise, name).eq(limits[name])
                   for name in ("zero_point", "low", "high")),
                 results[lane].eq(requantise.result),
             ]
-            with m.If(slots[1].valid & slots[1].lanes[lane] & ~fetched.wide & requantise.bad):
+            with m.If(slots[2].valid & slots[2].lanes[lane] & ~added.wide & requantise.bad):
                 raise_fault(m, self.fault, Cause.BAD_MULTIPLIER, (block << clog2(config.post_lanes)) + lane)
         self._pack(m, slots[-2], slots[-1], results, values[-1])
 
@@ -304,19 +312,34 @@ class Store(wiring.Component):
         m.d.comb += settings.eq(Mux(slot.context, self.settings[1].as_value(), self.settings[0].as_value()))
         return settings
 
-    def _values(self, m, settings):
-        """Accumulators, or the next words of the counters."""
-        config = self.config
-        words = -(-counter_words(config) // config.post_lanes) * config.post_lanes
+    def _add_residual(self, m, slot):
+        """Sums of accumulators and int32 residuals, or the next words of the counters; and bytes of 8-bit residuals."""
+        lanes = self.config.post_lanes
+        settings = self._settings(m, slot, "fetched")
+        counted = self._counted(m)
+        residuals = Signal(data.ArrayLayout(signed(ACC_BITS), lanes), reset_less=True)
+        sums = Signal.like(residuals)
+        narrow = Signal(data.ArrayLayout(8, lanes), reset_less=True)
+        m.d.sync += [residuals.eq(self.residual.o_blocks.payload), narrow.eq(residuals.as_value()[:8 * lanes])]
+        overflows = []
+        for lane, (acc, residual) in enumerate(zip(self.post_values, residuals)):
+            exact = Signal(signed(ACC_BITS + 1), name=f"exact_{lane}")
+            m.d.comb += exact.eq(acc + Mux(settings.residual_wide, residual, 0))
+            m.d.sync += sums[lane].eq(Mux(settings.counters, counted[lane], exact))
+            overflows.append(slot.lanes[lane] & (exact[ACC_BITS] != exact[ACC_BITS - 1]))
+        m.d.sync += self.overflow.eq(slot.valid & Cat(overflows).any())
+        return sums, narrow
+
+    def _counted(self, m):
+        """The next words of the counters."""
+        words = -(-counter_words(self.config) // self.config.post_lanes) * self.config.post_lanes
         snapshot = Signal(words * ACC_BITS)
         counted = Signal.like(self.post_values)
-        values = Signal.like(self.post_values)
         with m.If(self.slot.valid):
             m.d.sync += [counted.eq(snapshot), snapshot.eq(snapshot >> len(counted.as_value()))]
         with m.If(self.start & (self.i_commands.payload.opcode == Opcode.STORE_COUNTERS)):
             m.d.sync += snapshot.eq(self.counters)
-        m.d.comb += values.eq(Mux(settings.counters, counted.as_value(), self.post_values.as_value()))
-        return values
+        return counted
 
     def _pack(self, m, looked_up, passed, results, values):
         """Looks results up, and packs them; with its last slot an instruction has left the pipeline."""

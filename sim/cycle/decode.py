@@ -221,7 +221,7 @@ def _rules(config: Config, opcode: Opcode, values: Mapping[str, Any]) -> list[st
 
 def _broken(config: Config, commands: Commands, places: np.ndarray) -> Iterator[tuple[int, str]]:
     """Places in the program of instructions that break a rule, and the rule."""
-    kinds = commands.opcode << 8 | commands["format"]  # which decides on other rules
+    kinds = commands.opcode << 8 | commands["format"] << 4 | commands["residual"]  # which decide on other rules
     for kind in set(kinds.tolist()):
         opcode = Opcode(kind >> 8)
         chosen = kinds == kind

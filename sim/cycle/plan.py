@@ -13,7 +13,7 @@ from hdl.config import BURST_BOUNDARY, INSTRUCTION_BYTES, MAX_BURST_BEATS, Confi
 from hdl.csr import COUNTERS
 from hdl.ipu.residual import Residual
 from hdl.ipu.writer import Writer
-from hdl.isa import TABLE_ENTRIES, Opcode, OutputFormat, Queue, parameter_entries
+from hdl.isa import TABLE_ENTRIES, Opcode, OutputFormat, Queue, ResidualFormat, parameter_entries
 from hdl.layouts import PARAMETER_BYTES, header_layout
 
 from .compiled import entry_point, inner
@@ -47,7 +47,8 @@ class Plan(NamedTuple):
     store_wait, store_signal, store_release, store_rows, store_channels, store_wide, store_residual : [store queue]
     row_offset : [rows + 1]
         Byte of its first bus word with which each vector written begins.
-    residual_offset, residual_channels : [rows of residuals + 1]
+    residual_offset, residual_bytes, residual_block : [rows of residuals + 1]
+        ``residual_block`` is the bytes of ``post_lanes`` residuals.
     burst_beats, burst_last, burst_signal : [bursts + 1]
         Of all channels, one channel after another: bus words, whether its run ends, and what a STORE signals with it.
     first_burst : [channels]
@@ -80,7 +81,8 @@ class Plan(NamedTuple):
     store_residual: np.ndarray
     row_offset: np.ndarray
     residual_offset: np.ndarray
-    residual_channels: np.ndarray
+    residual_bytes: np.ndarray
+    residual_block: np.ndarray
     burst_beats: np.ndarray
     burst_last: np.ndarray
     burst_signal: np.ndarray
@@ -136,8 +138,10 @@ def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
     written = Rows(stores["address"], vectors, stores["stride"], vector_rows, stores["row_stride"],
                    channels << 2 * wide, stores["signal"])
     with_residual = np.minimum(stores["residual"], 1)
+    residual_shift = 2 * (stores["residual"] == ResidualFormat.INT32)
     residuals = Rows(stores["residual_address"], vectors * with_residual, stores["residual_stride"],
-                     vector_rows, stores["residual_row_stride"], channels, stores["signal"])
+                     vector_rows, stores["residual_row_stride"], channels << residual_shift, stores["signal"])
+    residual_vectors = residuals.inner_count * residuals.outer_count
     fetched = Rows(*np.array([[entry], [count != 0], [0], [1], [0], [count * INSTRUCTION_BYTES], [0]]))
     runs = [  # by channel, and the longest burst
         _runs(config, fetched, min(MAX_BURST_BEATS, fetch_depth(config))),
@@ -169,7 +173,8 @@ def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
         store_rows=vectors * vector_rows, store_channels=channels, store_wide=wide,
         store_residual=with_residual, row_offset=_ended(written_rows.offset),
         residual_offset=_ended(residual_rows.offset),
-        residual_channels=_ended(np.repeat(channels, residuals.inner_count * residuals.outer_count)),
+        residual_bytes=_ended(np.repeat(residuals.size, residual_vectors)),
+        residual_block=_ended(np.repeat(config.post_lanes << residual_shift, residual_vectors)),
         burst_beats=bursts[0], burst_last=bursts[1], burst_signal=bursts[2],
         first_burst=np.array([0, *accumulate(run.bursts.shape[1] for run in runs[:-1])]))
 

@@ -56,7 +56,7 @@ REGISTERS = {
     "store": _record("walking instruction row rows_left row_start ending offset left context runs reserved released "
                      "valid_pipe fills_pipe last_pipe context_pipe", in_use=2),
     # hdl.ipu.residual with hdl.ipu.gearbox
-    "residual": _record("active rows_left rows row geared at left split valid channels"),
+    "residual": _record("active rows_left rows row geared at left block split valid"),
     # hdl.ipu.writer with hdl.ipu.burst: `sent` and `answered` are the first bursts that are not
     "writer": _record("running checking valid split burst waiting unclaimed inner ready lengths sent beat answers "
                       "answered signal"),

@@ -23,22 +23,22 @@ def residual(s, k):
     if not (f.active or f.rows or f.geared):
         w.runs_valid[RESIDUAL] = w.residual_run = w.hold_word = w.cut = w.gear_taken = w.row_taken = 0
         return
-    lanes, bus = k.post_lanes, k.bus_bytes
+    bus = k.bus_bytes
     w.runs_valid[RESIDUAL] = f.active and f.rows != RESIDUAL_ROWS
     w.residual_run = w.runs_valid[RESIDUAL] and w.runs_ready[RESIDUAL]
-    ends = f.left <= lanes
-    straddles = f.at + (f.left if ends else lanes) > bus
+    ends = f.left <= f.block
+    straddles = f.at + (f.left if ends else f.block) > bus
     word = f.geared and s.residual_reader.ready
     w.hold_word = word and straddles and not f.split
     w.cut = word and (not straddles or f.split) and (not f.valid or w.block_taken)
-    w.gear_taken = w.hold_word or (w.cut and (ends or (not f.split and next_straddles(f, k))))
+    w.gear_taken = w.hold_word or (w.cut and (ends or f.at + f.block == bus or next_straddles(f, k)))
     w.row_taken = not f.geared or (w.cut and ends)
 
 
 @inner
 def next_straddles(f, k):
-    lanes = k.post_lanes
-    return f.at + lanes + (f.left - lanes if f.left <= 2 * lanes else lanes) > k.bus_bytes
+    at = (f.at + f.block) % k.bus_bytes
+    return at + (f.left - f.block if f.left <= 2 * f.block else f.block) > k.bus_bytes
 
 
 @inner
@@ -46,22 +46,22 @@ def clock_residual(s, k, p):
     f, w, head = s.residual, s.wires, s.queues.head[2]
     if not (f.active or f.rows or f.geared or f.valid or w.store_start):
         return
-    lanes, bus = k.post_lanes, k.bus_bytes
     if w.block_taken:
         f.valid = 0
     if w.hold_word:
         f.split = 1
     if w.cut:
         f.valid = 1
-        f.split = not f.split and next_straddles(f, k) and f.at + lanes != bus
-        f.at = (f.at + lanes) % bus
-        f.left -= lanes
+        f.split = next_straddles(f, k)
+        f.at = (f.at + f.block) % k.bus_bytes
+        f.left -= f.block
     if w.row_taken:
         f.geared = f.rows != 0
         f.split = 0
         if f.geared:
             f.at = p[k.residual_offset + f.row]
-            f.left = p[k.residual_channels + f.row]
+            f.left = p[k.residual_bytes + f.row]
+            f.block = p[k.residual_block + f.row]
             f.row += 1
     f.rows += w.residual_run - (w.row_taken and f.geared)
     if w.store_start and p[k.store_residual + head]:

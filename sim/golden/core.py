@@ -1,13 +1,14 @@
 """A core's storage, and what each instruction does to it and to memory."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from hdl.config import Config
 from hdl.csr import COUNTERS, Cause
-from hdl.isa import TABLE_ENTRIES, TABLES, Instruction, Opcode, OutputFormat, parameter_entries
+from hdl.isa import TABLE_ENTRIES, TABLES, Instruction, Opcode, OutputFormat, ResidualFormat, parameter_entries
 from hdl.layouts import PARAMETER_BYTES, Step, header_layout, step_beats, unpack_step
 
 from . import array, post, window
@@ -121,6 +122,11 @@ class Core:
                 # What they count depends on time, which this model does not have.
                 self._write(f, f["address"], np.zeros(8 * len(COUNTERS), np.uint8))
 
+    def sent(self, f: Instruction) -> Iterator[np.ndarray]:
+        """Each row, uint8 [row_bytes], that a SEND reads."""
+        for row in range(f["rows"]):
+            yield self._read(f, f["address"] + row * f["stride"], f["row_bytes"])
+
     def _memory(self, f: Instruction, address: int, length: int) -> np.ndarray:
         if address + length > len(self.memory):
             raise ValueError(f"{f.opcode.name} must stay in the memory's {len(self.memory)} bytes, "
@@ -193,28 +199,40 @@ class Core:
         for v in range(f["vectors"] * f["vector_rows"]):
             row, vector = divmod(v, f["vectors"])
             results = self.acc[f["acc_vector"] + v, :f["channels"]]
+            residual = self._residual(f, row, vector)
+            if residual is not None and f["residual"] == ResidualFormat.INT32:
+                results, wrapped = post.add_residual(results, residual)
+                self.overflow |= wrapped
+                residual = None
             if output_format is not OutputFormat.INT32:
-                results = self._requantise(f, row, vector, results)
+                results = self._requantise(f, results, residual)
             content = np.ascontiguousarray(results.astype(dtype)).view(np.uint8)
             if f["table"]:
                 content = self.tables[f["table"] - 1][content]
             self._write(f, f["address"] + row * f["row_stride"] + vector * f["stride"], content)
 
-    def _requantise(self, f: Instruction, row: int, vector: int, acc: np.ndarray) -> np.ndarray:
-        """The 8-bit results of a vector, before the table."""
+    def _residual(self, f: Instruction, row: int, vector: int) -> np.ndarray | None:
+        """The residual of a vector, int8, uint8 or int32; None if there is none."""
+        if f["residual"] == ResidualFormat.NONE:
+            return None
+        dtype = np.dtype({ResidualFormat.INT8: "i1", ResidualFormat.UINT8: "u1", ResidualFormat.INT32: "<i4"}[
+            ResidualFormat(f["residual"])])
+        address = f["residual_address"] + row * f["residual_row_stride"] + vector * f["residual_stride"]
+        return self._read(f, address, f["channels"] * dtype.itemsize).copy().view(dtype)
+
+    def _requantise(self, f: Instruction, acc: np.ndarray, residual: np.ndarray | None) -> np.ndarray:
+        """The 8-bit results of a vector with an 8-bit residual or none, before the table."""
         entries = slice(f["channel"], f["channel"] + f["channels"])
         bad = post.bad_multiplier(self.multiplier[entries])
         if bad is not None:
             raise Stop(Cause.BAD_MULTIPLIER, f["channel"] + bad)
-        residual = None
-        if f["residual"]:
-            signed = f["residual"] == OutputFormat.INT8
-            address = f["residual_address"] + row * f["residual_row_stride"] + vector * f["residual_stride"]
-            values = self._read(f, address, f["channels"]).view(np.int8 if signed else np.uint8)
+        scaled = None
+        if residual is not None:
+            zero_point = _byte(f["residual_zero_point"], residual.dtype == np.int8)
             multiplier = np.uint32(f["residual_multiplier"]).view(np.float32)
-            residual = post.scale_residual(values, _byte(f["residual_zero_point"], signed), multiplier)
+            scaled = post.scale_residual(residual, zero_point, multiplier)
         return post.requantise(acc, self.bias[entries], self.multiplier[entries], f["zero_point"], f["low"],
-                               f["high"], residual)
+                               f["high"], scaled)
 
 
 def _byte(bits: int, signed: bool) -> int:

@@ -3,6 +3,13 @@
 import numpy as np
 
 
+def add_residual(acc: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Accumulators plus residuals, both int32 and of one shape, wrapped around at 32 bits; and whether any has."""
+    exact = acc.astype(np.int64) + values
+    total = exact.astype(np.int32)
+    return total, bool((total != exact).any())
+
+
 def requantise(acc: np.ndarray, bias: np.ndarray, multiplier: np.ndarray, zero_point: int, low: int,
                high: int, residual: np.ndarray | None = None) -> np.ndarray:
     """Accumulator plus bias, times the multiplier, plus the residual, rounded, plus the zero point, saturated.

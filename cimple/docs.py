@@ -24,7 +24,17 @@ from hdl.cim.macro import Macro
 from hdl.config import CONFIGS, Config
 from hdl.csr import BistCause, Cause, registers
 from hdl.ipu.store import Store
-from hdl.isa import FIELDS, QUEUE_OF, QUEUES, Opcode, Queue, head_layout, instruction_layout, parameter_entries
+from hdl.isa import (
+    FIELDS,
+    LINK_QUEUES,
+    QUEUE_OF,
+    QUEUES,
+    Opcode,
+    Queue,
+    head_layout,
+    instruction_layout,
+    parameter_entries,
+)
 from hdl.isa import HEAD as HEAD_FIELDS
 from hdl.layouts import Step, column_starts, header_layout, pack_step, parameter_layout
 from mbist.library import LIBRARY
@@ -58,8 +68,9 @@ def _hex(content: np.ndarray) -> str:
 
 def queue_table() -> str:
     """The queues and their bits in ``wait`` and ``signal``."""
+    states = dict.fromkeys(QUEUES, "present") | dict.fromkeys(LINK_QUEUES, "present with links")
     return _table(["bit", "queue", "state"],
-                  [(queue.value, queue.name, "present" if queue in QUEUES else "reserved") for queue in Queue])
+                  [(queue.value, queue.name, states.get(queue, "reserved")) for queue in Queue])
 
 
 def opcode_table() -> str:

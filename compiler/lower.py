@@ -1,43 +1,16 @@
 """Lowers one layer to a program: layer, geometry, tiling, pieces, instructions."""
 
-import numpy as np
-
 from hdl.config import INSTRUCTION_BYTES, Config
 from hdl.csr import COUNTERS
 from hdl.isa import illegal_fields
-from hdl.program import Program, Tensor
+from hdl.program import Program
 
 from . import weights
 from .emit import Addresses, Emitter
 from .geometry import Geometry
 from .layer import Layer, LayerError
+from .memory import Memory
 from .tiling import search
-
-#: Where a program's instructions begin; regions start at multiples of this.
-PAGE = 4096
-
-
-class _Memory:
-    """Hands out page-aligned regions of the program's memory."""
-
-    def __init__(self):
-        self.end = 0
-        self.segments: list[tuple[int, bytes]] = []
-
-    def reserve(self, size: int) -> int:
-        address = self.end
-        self.end += -(-max(size, 1) // PAGE) * PAGE
-        return address
-
-    def place(self, content: bytes) -> int:
-        address = self.reserve(len(content))
-        self.segments.append((address, content))
-        return address
-
-    def tensor(self, shape: tuple[int, ...], dtype: str) -> Tensor:
-        """A dense one."""
-        stride = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
-        return Tensor(self.reserve(shape[0] * stride), shape, dtype, stride)
 
 
 def lower(config: Config, layer: Layer, image: int | tuple[int, int], *, counters: bool = False) -> Program:
@@ -69,10 +42,10 @@ def lower(config: Config, layer: Layer, image: int | tuple[int, int], *, counter
         x_shape, y_shape = (*image, layer.channels), (geometry.rows.outputs, geometry.columns.outputs, layer.outputs)
     tiling = search(config, geometry)
 
-    memory = _Memory()
+    memory = Memory()
     images, packed = weights.pack(tiling, memory.end)
     memory.place(packed)
-    parameters = memory.place(_parameters(config, tiling))
+    parameters = memory.place(weights.parameters(config, layer, [tile.outputs for tile in tiling.outputs]))
     r = layer.requantisation
     table = None if r is None or r.table is None else memory.place(r.table.tobytes())
     inputs = {"x": memory.tensor(x_shape, layer.act_dtype)}
@@ -94,14 +67,3 @@ def lower(config: Config, layer: Layer, image: int | tuple[int, int], *, counter
     entry = memory.reserve(len(instructions) * INSTRUCTION_BYTES)
     return Program.assemble(config, instructions, entry=entry, segments=memory.segments, memory_bytes=memory.end,
                             inputs=inputs, outputs={"y": y}, writable=writable, counters=counted)
-
-
-def _parameters(config: Config, tiling) -> bytes:
-    """Bias and multiplier of all outputs, by output tile, padded to whole ones."""
-    table = np.zeros((len(tiling.outputs), config.out_cols), np.dtype([("bias", "<i4"), ("multiplier", "<f4")]))
-    if (r := tiling.geometry.layer.requantisation) is not None:
-        for tile, row in zip(tiling.outputs, table):
-            first, count = tile.outputs
-            row["bias"][:count] = r.bias[first:first + count]
-            row["multiplier"][:count] = r.multiplier[first:first + count]
-    return table.tobytes()

@@ -1,5 +1,6 @@
 """The packed steps of a tiled layer, and where they lie in memory."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from hdl.config import Config
 from hdl.layouts import Step, pack_step
 
 from .layer import Layer, LayerError
-from .tiling import Chunk, OutputTile, Tiling, lane_inputs
+from .tiling import Chunk, OutputTile, Run, Tiling, lane_inputs
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,30 @@ def pack(tiling: Tiling, address: int) -> tuple[list[list[list[Image]]], bytes]:
     return images, b"".join(stored)
 
 
+def packed(config: Config, layer: Layer, outputs: Run, line: Run) -> bytes:
+    """The packed step of up to a line of a fully connected layer's inputs, from a multiple of ``rows`` on, and up to an
+    output tile."""
+    (first, count), (begin, length) = outputs, line
+    chosen = slice(first, first + count)
+    groups = slice(begin // config.rows, -(-(begin + length) // config.rows))
+    lanes = np.zeros((config.out_cols, config.line_bytes), np.int16)
+    lanes[:count, :length] = layer.weights[chosen, begin:begin + length]
+    scales = np.zeros((2, config.out_cols, config.grid_k), np.uint8)
+    scales[:, :count, :groups.stop - groups.start] = np.stack([layer.m, layer.e])[:, chosen, groups]
+    (step,) = grid_steps(config, lanes, scales)
+    return pack_step(config, step).tobytes()
+
+
+def parameters(config: Config, layer: Layer, tiles: Sequence[Run]) -> bytes:
+    """Bias and multiplier of runs of outputs, each padded to a whole output tile."""
+    table = np.zeros((len(tiles), config.out_cols), np.dtype([("bias", "<i4"), ("multiplier", "<f4")]))
+    if (r := layer.requantisation) is not None:
+        for (first, count), row in zip(tiles, table):
+            row["bias"][:count] = r.bias[first:first + count]
+            row["multiplier"][:count] = r.multiplier[first:first + count]
+    return table.tobytes()
+
+
 def _steps(tiling: Tiling, tile: OutputTile, chunk: Chunk) -> list[Step]:
     config = tiling.config
     steps = tiling.steps(chunk)
@@ -60,6 +85,19 @@ def _steps(tiling: Tiling, tile: OutputTile, chunk: Chunk) -> list[Step]:
     lanes[:len(window), :window.shape[1]] = window
     scales = np.zeros((2, config.out_cols, steps * config.grid_k), np.uint8)
     scales[:, :len(window)] = _scales(tiling, tile, chunk, steps * config.grid_k)
+    return grid_steps(config, lanes, scales)
+
+
+def grid_steps(config: Config, lanes: np.ndarray, scales: np.ndarray) -> list[Step]:
+    """The steps of an output tile.
+
+    Parameters
+    ----------
+    lanes : int16 [out_cols, steps x line_bytes]
+    scales : uint8 [2, out_cols, steps x grid_k]
+        m and e of each group.
+    """
+    steps = lanes.shape[1] // config.line_bytes
     # [n, column, step, k, row] -> [step, k, n, column, row]
     grid = (config.grid_n, config.cols, steps, config.grid_k)
     weights = lanes.reshape(*grid, config.rows).transpose(2, 3, 0, 1, 4).reshape(steps, config.columns, config.rows)

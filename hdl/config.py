@@ -9,7 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field, fields, replace
 
 #: Bumped whenever a format that programs depend on changes (packed steps, instructions, registers).
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 #: Magnitude of an activation lane: 9 bits, signed. int8, uint8 and either minus a zero point fit.
 ACT_BITS = 9
@@ -31,6 +31,9 @@ BURST_BOUNDARY = 4096
 
 #: Longest AXI4 burst issued, in beats; one 4 KiB page of a 512-bit bus.
 MAX_BURST_BEATS = 64
+
+#: Repair registers that fit in front of those of the links.
+REPAIR_REGISTERS = 128
 
 
 class ConfigError(ValueError):
@@ -77,7 +80,9 @@ class Config:
     prefetch_beats: int = _parameter(128, "bus words of weights that are fetched ahead",
                                      "power of two, at least one burst of 64")
     spare_cols: int = _parameter(1, "spare columns per macro", "0 to 4")
-    link_lanes: int = _parameter(8, "lanes of the chip-to-chip link", "1 to 16")
+    links: int = _parameter(0, "chip-to-chip ports", "0 to 2")
+    link_lanes: int = _parameter(8, "lanes of a chip-to-chip port",
+                                 "1 to 16; with links a power of two, bus_bits / 64 to bus_bits / 8")
 
     def __post_init__(self):
         self._check_ranges()
@@ -99,7 +104,7 @@ class Config:
             value = getattr(self, name)
             require(is_power_of_two(value) and low <= value <= high, name, f"a power of two from {low} to {high}")
         for name, low, high in (("grid_n", 1, 16), ("cores", 1, 8), ("planes", 1, 11), ("spare_cols", 0, 4),
-                                ("link_lanes", 1, 16)):
+                                ("links", 0, 2), ("link_lanes", 1, 16)):
             require(low <= getattr(self, name) <= high, name, f"from {low} to {high}")
         require(self.bus_bits in (64, 128, 256, 512), "bus_bits", "64, 128, 256 or 512")
         require(is_power_of_two(self.post_lanes) and self.post_lanes * ACC_BITS <= self.bus_bits,
@@ -124,6 +129,17 @@ class Config:
                               f"macro, not {self.cols!r}")
         if self.out_cols % self.post_lanes:
             raise ConfigError(f"post_lanes must divide cols x grid_n = {self.out_cols}, not {self.post_lanes!r}")
+        if self.links:
+            self._check_links()
+
+    def _check_links(self):
+        lane_bits = self.bus_bits / self.link_lanes
+        if not (is_power_of_two(self.link_lanes) and 8 <= lane_bits <= 64):
+            raise ConfigError(f"link_lanes must be a power of two that leaves each lane 8 to 64 of the {self.bus_bits} "
+                              f"bits of the bus, not {self.link_lanes!r}")
+        if self.macros * self.spare_cols > REPAIR_REGISTERS:
+            raise ConfigError(f"links must be 0 with more than {REPAIR_REGISTERS} spare columns, not {self.links!r} "
+                              f"with {self.macros * self.spare_cols}")
 
     # The grid
 

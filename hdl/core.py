@@ -1,4 +1,4 @@
-"""A core: engine, control, self-test and registers, with its own reset for the engine."""
+"""A core: engine, control, self-test, ports and registers, with its own reset for the engine."""
 
 from amaranth.hdl import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, ResetSignal, Signal
 from amaranth.lib import wiring
@@ -9,10 +9,11 @@ from .bist.compute import ComputeTest
 from .bist.march import March
 from .cim.interfaces import connect_test
 from .config import ADDR_BITS, FORMAT_VERSION, Config
-from .csr import COUNTERS, CSR_ADDR_BITS, ID_VALUE, WINDOWS, Access
+from .csr import CSR_ADDR_BITS, ID_VALUE, WINDOWS, Access, counters
 from .ipu.control import Control
 from .ipu.engine import Engine
 from .ipu.registers import Registers, wide
+from .transport.transport import Transport
 
 
 class Core(wiring.Component):
@@ -26,6 +27,8 @@ class Core(wiring.Component):
         High while an enabled event is set in IRQ_STATUS.
     aside : In(access_signature)
         Access to the registers beside the slave's.
+    tx, rx, rx_clk : array(links)
+        With links only, as in :class:`~hdl.transport.port.Port`.
     """
 
     def __init__(self, config: Config):
@@ -35,13 +38,18 @@ class Core(wiring.Component):
             **axi_lite.ports(CSR_ADDR_BITS),
             "irq": Out(1),
             "aside": In(axi_lite.access_signature(CSR_ADDR_BITS)),
+            **(self._lines() if config.links else {}),
         })
+
+    def _lines(self):
+        links, bits = self.config.links, self.config.bus_bits
+        return {"tx": Out(bits).array(links), "rx": In(bits).array(links), "rx_clk": In(1).array(links)}
 
     def elaborate(self, platform):
         m = Module()
         m.domains.engine = ClockDomain(local=True)
         m.submodules.registers = registers = Registers(self.config)
-        m.submodules.control = control = Control()
+        m.submodules.control = control = Control(self.config)
         m.submodules.march = march = March(self.config)
         m.submodules.compute_test = compute_test = ComputeTest(self.config)
         engine = Engine(self.config)
@@ -52,10 +60,15 @@ class Core(wiring.Component):
         ]
         axi_lite.connect_ports(m, outer=self, inner=registers, addr_bits=CSR_ADDR_BITS)
         wiring.connect(m, aside=wiring.flipped(self.aside), registers=registers.aside)
+        self.events = [control.done_event, control.error_event, march.stopped | compute_test.stopped]
         self._control(m, registers, control, engine)
-        self._status(m, registers, control, march, compute_test)
         self._test(m, registers, control, march, compute_test, engine)
         self._bus(m, control, engine)
+        if self.config.links:
+            self._links(m, registers, control, engine)
+        else:
+            wiring.connect(m, engine=engine.bus, bus=wiring.flipped(self.bus))
+        self._status(m, registers, control)
         return m
 
     def _control(self, m, registers, control, engine):
@@ -83,6 +96,7 @@ class Core(wiring.Component):
                 window.limit.eq(wide(registers, f"window{number}_limit")),
                 window.read.eq(flags[0]),
                 window.write.eq(flags[1]),
+                window.remote.eq(flags[3]),
             ]
         for macro in range(self.config.macros):
             for spare in range(self.config.spare_cols):
@@ -91,15 +105,7 @@ class Core(wiring.Component):
     def _test(self, m, registers, control, march, compute_test, engine):
         """The self-tests, and that they and programs keep out of each other's way."""
         for test in (march, compute_test):
-            for register in test.map:
-                name = register.name.lower()
-                match register.access:
-                    case Access.RO:
-                        m.d.comb += getattr(registers, name).eq(getattr(test, name))
-                    case Access.RW:
-                        m.d.comb += getattr(test, name).eq(getattr(registers, name))
-                    case Access.W1:
-                        m.d.comb += getattr(test, f"{name}_set").eq(getattr(registers, f"{name}_set"))
+            _connect_registers(m, registers, test)
             m.d.comb += [
                 test.blocked.eq(control.busy | control.error),
                 test.discard.eq(control.soft_reset | control.go),
@@ -117,12 +123,32 @@ class Core(wiring.Component):
             march.words.eq(engine.bist_words),
         ]
 
-    def _status(self, m, registers, control, march, compute_test):
+    def _links(self, m, registers, control, engine):
+        """The ports, which share the way to memory with the program's writes."""
+        m.submodules.transport = transport = Transport(self.config)
+        _connect_registers(m, registers, transport)
+        wiring.connect(m, engine=engine.semaphores, transport=transport.semaphores)
+        for name in ("ar", "r"):
+            wiring.connect(m, engine=getattr(engine.bus, name), bus=wiring.flipped(getattr(self.bus, name)))
+        for name, mine in (("aw", transport.i_aw), ("w", transport.i_w), ("b", transport.o_b)):
+            wiring.connect(m, engine=getattr(engine.bus, name), transport=mine)
+            wiring.connect(m, transport=getattr(transport, name), bus=wiring.flipped(getattr(self.bus, name)))
+        for number in range(self.config.links):
+            wiring.connect(m, engine=engine.ports[number], transport=transport.ports[number])
+            m.d.comb += [self.tx[number].eq(transport.tx[number]), transport.rx[number].eq(self.rx[number]),
+                         transport.rx_clk[number].eq(self.rx_clk[number])]
+        m.d.comb += [
+            transport.windows.eq(engine.windows),
+            transport.clear.eq(control.reset_event),
+            control.sending.eq(engine.sending),
+        ]
+        self.events.append(transport.changed)
+
+    def _status(self, m, registers, control):
         """From the engine to registers and interrupt."""
-        config = self.config
-        events = Cat(control.done_event, control.error_event, march.stopped | compute_test.stopped)
-        pending = Signal(3)
-        m.d.sync += pending.eq((pending & ~registers.irq_status_clear[:3]) | events)
+        config, count = self.config, len(self.events)
+        pending = Signal(count)
+        m.d.sync += pending.eq((pending & ~registers.irq_status_clear[:count]) | Cat(self.events))
         with m.If(control.reset_event):
             m.d.sync += pending.eq(0)
         m.d.comb += [
@@ -133,12 +159,12 @@ class Core(wiring.Component):
             registers.irq_status.eq(pending),
             registers.cause.eq(control.cause),
             wide(registers, "error_address").eq(control.error_address),
-            self.irq.eq((pending & registers.irq_enable[:3]).any()),
-            *(wide(registers, name.lower()).eq(counter) for name, counter in zip(COUNTERS, control.counters)),
+            self.irq.eq((pending & registers.irq_enable[:count]).any()),
+            *(wide(registers, name.lower()).eq(counter) for name, counter in zip(counters(config), control.counters)),
         ]
 
     def _bus(self, m, control, engine):
-        wiring.connect(m, engine=engine.bus, bus=wiring.flipped(self.bus))
+        """What of the bus the program's counters and its end depend on."""
         handshake = {name: getattr(engine.bus, name).valid & getattr(engine.bus, name).ready
                      for name in ("ar", "r", "aw", "w", "b")}
         m.d.comb += [
@@ -150,3 +176,16 @@ class Core(wiring.Component):
             control.write_end.eq(handshake["b"]),
             control.requesting.eq(engine.bus.ar.valid | engine.bus.aw.valid),
         ]
+
+
+def _connect_registers(m, registers, part):
+    """Wires the registers in the map of a part to its members, which have their names."""
+    for register in part.map:
+        name = register.name.lower()
+        match register.access:
+            case Access.RO:
+                m.d.comb += getattr(registers, name).eq(getattr(part, name))
+            case Access.RW:
+                m.d.comb += getattr(part, name).eq(getattr(registers, name))
+            case Access.W1:
+                m.d.comb += getattr(part, f"{name}_set").eq(getattr(registers, f"{name}_set"))

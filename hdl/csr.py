@@ -16,6 +16,9 @@ ID_VALUE = int.from_bytes(b"CIM1", "little")
 #: DMA windows of the chip.
 WINDOWS = 4
 
+#: Semaphores of a chip with links, and bits of each.
+SEMAPHORES, SEMAPHORE_BITS = 16, 16
+
 #: Value of register WATCHDOG after reset.
 WATCHDOG_CYCLES = 1 << 20
 
@@ -37,6 +40,11 @@ class Cause(enum.IntEnum):
     WATCHDOG = 9  #: of the youngest instruction dispatched
     BAD_MULTIPLIER = 10  #: parameter memory entry whose multiplier is infinite or not a number
     BIST_RUNNING = 11  #: zero; the program was not started, because a self-test runs
+    LINK_DOWN = 12  #: the port, and 256 x the cause of its link
+    REMOTE_WINDOW = 13  #: in the partner's memory: first byte that no window of it allows
+    REMOTE_ERROR = 14  #: in the partner's memory: first byte of the write that was answered with an error
+    REMOTE_SEMAPHORE = 15  #: the partner's semaphore that would have passed its largest value
+    REMOTE_PACKET = 16  #: address in the header that the partner did not understand
 
 
 class BistCause(enum.IntEnum):
@@ -108,6 +116,21 @@ COUNTERS = {
     "STORE_TOKEN": "cycles in which a store waited for a token",
     "STORE_MEMORY": "cycles in which a store waited for the bus",
 }
+
+
+#: Counters that a chip with links has besides, after the others.
+LINK_COUNTERS = {
+    "LINK_BUSY": "cycles in which a SEND got on",
+    "LINK_TOKEN": "cycles in which a SEND waited for a token",
+    "LINK_MEMORY": "cycles in which a SEND waited for the bus, the link or the partner",
+    "RECEIVE_TOKEN": "cycles in which a RECV waited for a token",
+    "RECEIVE_WAIT": "cycles in which a RECV waited for its semaphore",
+}
+
+
+def counters(config: Config) -> dict[str, str]:
+    """The counters of a chip, in register order."""
+    return COUNTERS | LINK_COUNTERS if config.links else COUNTERS
 
 
 def bist_registers(config: Config) -> list[Register]:
@@ -219,9 +242,83 @@ def cbist_registers(config: Config) -> list[Register]:
     return regs
 
 
+#: Registers of a link's own counters, and what they count since reset; they wrap around.
+LINE_COUNTERS = {
+    "FLITS_SENT": "flits sent",
+    "FLITS_GOOD": "flits received with a right CRC",
+    "FLITS_BAD": "flits received with a wrong CRC",
+    "REPLAYS": "times that the transmitter went back",
+    "TIMEOUTS": "of these, for want of an acknowledgement",
+    "RETRAINS": "times that the link was up and trained again",
+    "FLITS_REFUSED": "flits that were right by their CRC and broke a rule, and HELLO flits of other configurations",
+    "SKIP_ERRORS": "lane words that should have been skip words",
+    "OVERRUNS": "words lost because the partner's clock was out of tolerance",
+}
+
+#: Errors that a link injects: the transmitter from bit 0 on, the receiver from bit 8 on.
+INJECTED = {
+    "transmit_corrupt": (0, 1, "a wrong bit behind the CRC"),
+    "transmit_type": (1, 1, "DATA flit of type 3"),
+    "transmit_length": (2, 1, "DATA flit of 31 beats"),
+    "transmit_channel": (3, 1, "DATA flit of channel 3"),
+    "transmit_sequence": (4, 1, "DATA flit with the next number"),
+    "transmit_credit": (5, 1, "a beat without credit"),
+    "receive_corrupt": (8, 1, "a wrong bit in front of the CRC's check"),
+    "receive_lose": (9, 1, "a good flit is not seen"),
+    "receive_deaf": (10, 1, "a good flit's message is not heard"),
+}
+
+
+def link_registers(config: Config) -> list[Register]:
+    """Registers of the links and semaphores, by ascending offset."""
+    ro, rw, w1 = Access.RO, Access.RW, Access.W1
+    regs = []
+    for port in range(config.links):
+        name, base = f"LINK{port}", 0x600 + 0x100 * port
+        injected = sum(1 << low for low, _, _ in INJECTED.values())
+        regs += [
+            Register(f"{name}_CONTROL", base, rw, f"port {port}: what software sets", {
+                "enable": (0, 1, "a rising edge begins a session; low: down"),
+                "retrain": (1, 1, "while high, a link that is up trains again"),
+                "near_loopback": (2, 1, "receives what it transmits; the receive clock must be that of the chip"),
+                "far_loopback": (3, 1, "sends back what it receives"),
+                "test": (4, 1, "while down: test pattern on all lanes, both ways")}, writable=31),
+            Register(f"{name}_DOWN_AFTER", base + 4, rw,
+                     "cycles after which a link that is not up goes down; 0: never"),
+            Register(f"{name}_STATUS", base + 8, ro, "state", {
+                "state": (0, 4, "0 DOWN, 1 TRAINING, 2 HELLO, 3 UP, 4 TEST"),
+                "cause": (4, 4, "why it is DOWN, see the table of link causes; 0: told to"),
+                "refused": (8, 4, "what its receiver has refused last in this session"),
+                "undelivered": (16, 12, "beats that were taken and not acknowledged")}),
+            Register(f"{name}_MASKS", base + 0xC, ro, "lanes in use, by the number of their transmitter", {
+                "transmit": (0, 16, "of the transmitter"), "receive": (16, 16, "of the receiver")}),
+            Register(f"{name}_TEST_MASK", base + 0x10, ro, "lanes whose test pattern is followed"),
+            Register(f"{name}_INJECT_ONCE", base + 0x14, w1, "errors in the next flit that they can hit", INJECTED),
+            Register(f"{name}_INJECT_ALWAYS", base + 0x18, rw, "errors in every flit", INJECTED, writable=injected),
+        ]
+        regs += [Register(f"{name}_{counter}", base + 0x20 + 4 * number, ro, meaning)
+                 for number, (counter, meaning) in enumerate(LINE_COUNTERS.items())]
+        regs += [
+            Register(f"{name}_REFUSED", base + 0x50, ro, "packets of the partner that were refused, since reset"),
+            Register(f"{name}_REFUSED_CAUSE", base + 0x54, ro, "last of them: why", {
+                "cause": (0, 8, "see the table of causes")}),
+            *_pair(f"{name}_REFUSED_ADDRESS", base + 0x58, ro, "last of them: address that the cause names"),
+        ]
+        regs += [Register(f"{name}_LANE_ERRORS{lane}", base + 0x80 + 4 * lane, ro,
+                          f"wrong bits of the test pattern of lane {lane}, since the test began")
+                 for lane in range(config.link_lanes)]
+    if config.links:
+        regs += [Register(f"SEMAPHORE{number}", 0x800 + 4 * number, ro, "posted by partners and not yet taken off")
+                 for number in range(SEMAPHORES)]
+        regs.append(Register("SEMAPHORE_CLEAR", 0x840, w1, "semaphores to clear, one bit each"))
+    return regs
+
+
 def registers(config: Config) -> list[Register]:
     """All registers of a chip, by ascending offset."""
     ro, rw, w1, w1c = Access.RO, Access.RW, Access.W1, Access.W1C
+    link = {"link": (3, 1, "a link has come up, or is not up any more")} if config.links else {}
+    remote = {"remote": (3, 1, "partners may write")} if config.links else {}
     regs = [
         Register("ID", 0x000, ro, f"{ID_VALUE:#010x}, \"CIM1\""),
         Register("FORMAT_VERSION", 0x004, ro, "version of the formats of steps, instructions and registers"),
@@ -240,10 +337,10 @@ def registers(config: Config) -> list[Register]:
         }),
         Register("IRQ_ENABLE", 0x018, rw, "which events raise the interrupt", {
             "done": (0, 1, "program completed"), "error": (1, 1, "program stopped"),
-            "bist": (2, 1, "self-test run ended or held")}, writable=7),
+            "bist": (2, 1, "self-test run ended or held"), **link}, writable=15 if config.links else 7),
         Register("IRQ_STATUS", 0x01C, w1c, "events that have happened", {
             "done": (0, 1, "program completed"), "error": (1, 1, "program stopped"),
-            "bist": (2, 1, "self-test run ended or held")}),
+            "bist": (2, 1, "self-test run ended or held"), **link}),
         Register("CAUSE", 0x020, ro, "why the program stopped", {"cause": (0, 8, "see the table of causes")}),
         *_pair("ERROR_ADDRESS", 0x028, ro, "where; what it holds depends on CAUSE"),
         *_pair("PROGRAM_ADDRESS", 0x030, rw, "first instruction; a multiple of 64",
@@ -253,7 +350,7 @@ def registers(config: Config) -> list[Register]:
                  init=WATCHDOG_CYCLES),
     ]
     offset = 0x040
-    for name, meaning in COUNTERS.items():
+    for name, meaning in counters(config).items():
         regs += _pair(name, offset, ro, meaning)
         offset += 8
     for w in range(WINDOWS):
@@ -263,7 +360,8 @@ def registers(config: Config) -> list[Register]:
                  *_pair(f"WINDOW{w}_LIMIT", base + 8, rw, f"first byte after window {w}", **bounds),
                  Register(flags, base + 16, rw, f"what window {w} allows", {
                      "read": (0, 1, "DMA may read"), "write": (1, 1, "DMA may write"),
-                     "lock": (2, 1, "this window's registers ignore writes until reset")}, 7, 0, flags)]
+                     "lock": (2, 1, "this window's registers ignore writes until reset"), **remote},
+                     15 if config.links else 7, 0, flags)]
     regs += bist_registers(config)
     for macro in range(config.macros):
         for spare in range(config.spare_cols):
@@ -272,8 +370,7 @@ def registers(config: Config) -> list[Register]:
                 f"macro {macro}: columns from this one on move up by one physical column", {
                     "column": (0, 16, f"{config.cols}: none, the value after reset; ascending over the spares")},
                 (1 << clog2(config.cols + 1)) - 1, config.cols))
-    regs += cbist_registers(config)
-    return regs
+    return regs + link_registers(config) + cbist_registers(config)
 
 
 def register_map(config: Config) -> dict[str, Register]:

@@ -4,8 +4,8 @@ Every instruction begins with the same eight bytes: opcode, and the dependency t
 ordered pair of queues. An instruction starts when it can take one token from each queue named in ``wait``, and gives
 one token to each queue named in ``signal`` when it has completed; bit ``i`` names queue ``i``. Queues run at once and
 are ordered only by tokens; the instructions of one queue start and complete in program order, but the next one may
-start before the one before has completed. STORE gives tokens to the queues named in its ``release`` as well, as soon as
-it has read what it needs from the chip.
+start before the one before has completed. STORE and SEND give tokens to the queues named in their ``release`` as
+well, as soon as they have read what they need: from the chip, and from memory.
 
 A GEMM walks a *window* over the activation buffer. Positions are a column ``x`` and a row ``y``, both in bytes, so that
 the byte at (x, y) is at buffer address ``act_address + x + y``, modulo the buffer; it is padding unless
@@ -22,19 +22,29 @@ from amaranth.hdl import Const
 from amaranth.lib import data
 
 from .config import ACT_BITS, ADDR_BITS, INSTRUCTION_BYTES, Config
+from .csr import SEMAPHORES
 
 
 class Queue(enum.IntEnum):
-    """Queues of the IPU. VECTOR and LINK are reserved."""
+    """Queues of the IPU. LINK and RECEIVE are there with links only; VECTOR is reserved."""
     LOAD = 0
     COMPUTE = 1
     STORE = 2
-    VECTOR = 3
-    LINK = 4
+    LINK = 3
+    RECEIVE = 4
+    VECTOR = 5
 
 
-#: Queues that this hardware has.
+#: Queues that every chip has.
 QUEUES = (Queue.LOAD, Queue.COMPUTE, Queue.STORE)
+
+#: Queues that a chip has besides if it has links.
+LINK_QUEUES = (Queue.LINK, Queue.RECEIVE)
+
+
+def queues(config: Config) -> tuple[Queue, ...]:
+    """The queues of a chip: as many as the lowest bits of a mask that names queues."""
+    return QUEUES + LINK_QUEUES if config.links else QUEUES
 
 
 class Opcode(enum.IntEnum):
@@ -46,6 +56,8 @@ class Opcode(enum.IntEnum):
     GEMM = 0x10
     STORE = 0x20
     STORE_COUNTERS = 0x21
+    SEND = 0x30
+    RECV = 0x31
 
 
 class OutputFormat(enum.IntEnum):
@@ -164,6 +176,24 @@ FIELDS: dict[Opcode, dict[str, Field]] = {
     Opcode.STORE_COUNTERS: {
         "address": Field(64, "first byte written: 64-bit counters, in the order of their registers"),
     },
+    Opcode.SEND: {
+        "address": Field(64, "first byte read"),
+        "remote_address": Field(64, "first byte written in the partner's memory; at the same place within a bus word"),
+        "row_bytes": Field(24, "bytes per row, at least 1 if there are rows"),
+        "rows": Field(16, "rows; 0: nothing is written"),
+        "stride": Field(32, "bytes from one row to the next"),
+        "remote_stride": Field(32, "the same in the partner's memory; equal modulo the bytes of a bus word"),
+        "port": Field(4, "link, from 0 on"),
+        "post": Field(4, "1: adds one to a semaphore of the partner when all is written there; 0: does not"),
+        "semaphore": Field(8, "which one"),
+        "release": Field(8, "queues to give one token to when all has been read"),
+    },
+    Opcode.RECV: {
+        "port": Field(4, "link, from 0 on, whose partner posts"),
+        "padding": Field(4, "zero"),
+        "semaphore": Field(8, "which one"),
+        "count": Field(16, "what it must hold, at least 1, and what is then taken off it"),
+    },
 }
 
 #: Queue that executes each opcode.
@@ -175,7 +205,14 @@ QUEUE_OF = {
     Opcode.GEMM: Queue.COMPUTE,
     Opcode.STORE: Queue.STORE,
     Opcode.STORE_COUNTERS: Queue.STORE,
+    Opcode.SEND: Queue.LINK,
+    Opcode.RECV: Queue.RECEIVE,
 }
+
+
+def opcodes(config: Config) -> tuple[Opcode, ...]:
+    """The instructions that a chip knows."""
+    return tuple(opcode for opcode in Opcode if QUEUE_OF[opcode] in queues(config))
 
 
 def _shape(field: Field):
@@ -254,8 +291,8 @@ class Instruction:
         return (value.value & (1 << 8 * INSTRUCTION_BYTES) - 1).to_bytes(INSTRUCTION_BYTES, "little")
 
     @classmethod
-    def decode(cls, record: bytes) -> "Instruction":
-        """The instruction of a 64-byte record.
+    def decode(cls, record: bytes, present: tuple[Queue, ...] = QUEUES + LINK_QUEUES) -> "Instruction":
+        """The instruction of a 64-byte record, for a chip with the queues ``present``.
 
         Raises
         ------
@@ -273,15 +310,17 @@ class Instruction:
         body = body_layout(opcode).from_bits(int.from_bytes(record[8:], "little"))
         if head.reserved or body.reserved:
             raise ValueError(f"reserved bits of {opcode.name} must be zero")
-        queues = sum(1 << q for q in QUEUES)
-        if (head.wait | head.signal) & ~queues:
+        if (head.wait | head.signal) & ~sum(1 << q for q in present):
             raise ValueError(f"{opcode.name} names a queue that does not exist")
         return cls(opcode, {name: body[name] for name in FIELDS[opcode]},
-                   tuple(q for q in QUEUES if head.wait >> q & 1), tuple(q for q in QUEUES if head.signal >> q & 1))
+                   tuple(q for q in present if head.wait >> q & 1), tuple(q for q in present if head.signal >> q & 1))
 
 
 #: Instructions whose data begin at a multiple of the bus width.
 ALIGNED = (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_TABLE)
+
+#: Fields that hold an address.
+ADDRESSES = ("address", "residual_address", "remote_address")
 
 #: First exponent field of a residual multiplier that is refused: a residual then never overflows a binary32.
 RESIDUAL_EXPONENT_END = 127 + 64
@@ -317,7 +356,7 @@ def illegal_fields(config: Config, instruction: Instruction) -> list[str]:
 
     if f.opcode in ALIGNED:
         require(f["address"] % bus == 0, "address", f"a multiple of {bus}")
-    for name in ("address", "residual_address"):
+    for name in ADDRESSES:
         require(f[name] < 1 << ADDR_BITS, name, f"below 2^{ADDR_BITS}")
     match f.opcode:
         case Opcode.LOAD_WEIGHTS:
@@ -360,7 +399,7 @@ def illegal_fields(config: Config, instruction: Instruction) -> list[str]:
             residuals = [ResidualFormat.NONE, ResidualFormat.INT32] if is_int32 else list(ResidualFormat)
             require(f["residual"] in residuals, "residual", "from 0 to 3, and 0 or 3 with int32 results")
             require(f["padding"] == 0, "padding", "0")
-            require(f["release"] < 1 << len(QUEUES), "release", "of queues that exist")
+            require(f["release"] < 1 << len(queues(config)), "release", "of queues that exist")
             scaled = f["residual"] != ResidualFormat.INT32
             require((f["residual_multiplier"] >> 23 & 0xFF) < RESIDUAL_EXPONENT_END
                     and (scaled or f["residual_multiplier"] == 0), "residual_multiplier",
@@ -370,6 +409,19 @@ def illegal_fields(config: Config, instruction: Instruction) -> list[str]:
                 low, high = format_range(OutputFormat(f["format"]))
                 require(low <= f["low"] <= f["high"], "low", f"from {low} to high")
                 require(f["high"] <= high, "high", f"up to {high}")
+        case Opcode.SEND:
+            require(f["row_bytes"] > 0 or f["rows"] == 0, "row_bytes", "at least 1")
+            for name, other in (("remote_address", "address"), ("remote_stride", "stride")):
+                require((f[name] - f[other]) % bus == 0, name, f"equal to {other} modulo {bus}")
+            require(f["port"] < config.links, "port", f"below {config.links}")
+            require(f["post"] <= 1, "post", "0 or 1")
+            require(f["semaphore"] < SEMAPHORES, "semaphore", f"below {SEMAPHORES}")
+            require(f["release"] < 1 << len(queues(config)), "release", "of queues that exist")
+        case Opcode.RECV:
+            counts("count")
+            require(f["port"] < config.links, "port", f"below {config.links}")
+            require(f["padding"] == 0, "padding", "0")
+            require(f["semaphore"] < SEMAPHORES, "semaphore", f"below {SEMAPHORES}")
     return broken
 
 

@@ -77,8 +77,10 @@ class Program:
     inputs, outputs : dict of Tensor
     writable : (int, int)
         First byte and first byte after what it writes.
+    remote : (int, int)
+        First byte and first byte after what other chips of its card write, a part of ``writable``; equal if nothing.
     counters : int or None
-        Address at which it stores the counters at its end, 64 bits each in the order of :data:`hdl.csr.COUNTERS`.
+        Address at which it stores the counters at its end, 64 bits each in the order of :func:`hdl.csr.counters`.
     """
 
     config_name: str
@@ -90,6 +92,7 @@ class Program:
     inputs: Mapping[str, Tensor] = field(default_factory=dict)
     outputs: Mapping[str, Tensor] = field(default_factory=dict)
     writable: tuple[int, int] = (0, 0)
+    remote: tuple[int, int] = (0, 0)
     counters: int | None = None
 
     @classmethod
@@ -175,7 +178,9 @@ class Program:
             for kind in ("inputs", "outputs"):
                 header[kind] = {name: Tensor(t["address"], tuple(t["shape"]), t["dtype"], t["stride"])
                                 for name, t in header[kind].items()}
-            header["segments"], header["writable"] = tuple(segments), tuple(header["writable"])
+            header["segments"] = tuple(segments)
+            for area in ("writable", "remote"):
+                header[area] = tuple(header[area])
             return cls(**header)
         except (ValueError, KeyError, TypeError):
             raise ProgramError(f"{str(path)!r} is a damaged cimple program; compile it again") from None

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 RECORD_BYTES = 64
 """Length of every instruction."""
 
-PRESENT_QUEUES = 0b00111
-"""Bits of `wait`, `signal` and `release` that name a queue which exists: LOAD, COMPUTE and STORE."""
+PRESENT_QUEUES = 0b11111
+"""Bits of `wait`, `signal` and `release` that name a queue which some chip has."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +140,32 @@ INSTRUCTIONS: dict[int, tuple[str, list[Field]]] = {
         [
             Field(127, 64, "address"),
             Field(511, 128, "reserved"),
+        ],
+    ),
+    0x30: (
+        "SEND",
+        [
+            Field(127, 64, "address"),
+            Field(191, 128, "remote_address"),
+            Field(215, 192, "row_bytes"),
+            Field(231, 216, "rows"),
+            Field(263, 232, "stride"),
+            Field(295, 264, "remote_stride"),
+            Field(299, 296, "port"),
+            Field(303, 300, "post"),
+            Field(311, 304, "semaphore"),
+            Field(319, 312, "release"),
+            Field(511, 320, "reserved"),
+        ],
+    ),
+    0x31: (
+        "RECV",
+        [
+            Field(67, 64, "port"),
+            Field(71, 68, "padding"),
+            Field(79, 72, "semaphore"),
+            Field(95, 80, "count"),
+            Field(511, 96, "reserved"),
         ],
     ),
 }

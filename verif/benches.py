@@ -208,7 +208,7 @@ BENCHES: tuple[Bench, ...] = (
         name="dma", component=Dma, module="verif.tb_dma", configs=("small",), verilator_configs=(WIDE,),
         signals={
             "readers": ("reader_?.in_flight", "reader_?.waiting", "reader_0.room", "reader_?.offset"),
-            "writer": ("writer.waiting", "writer.beat"),
+            "writer": ("writer.bursts.waiting", "writer.bursts.beat"),
             "bursts": ("reader_?.splitter.rest.*", "writer.splitter.rest.*"),
         }),
     Bench(
@@ -231,7 +231,7 @@ BENCHES: tuple[Bench, ...] = (
             "instruction": ("store.start", "store.walking", "store.context", "store.in_use", "store.walk.address"),
             "slots": ("store.slot.*", "store.room", "store.reserved"),
             "residual": ("store.residual.gearbox.at", "store.residual.gearbox.left", "store.residual.gearbox.split"),
-            "words": ("store.pack.begun.*", "store.writer.unclaimed", "store.writer.signal"),
+            "words": ("store.pack.begun.*", "store.writer.bursts.unclaimed", "store.writer.signal"),
         }),
     Bench(
         name="ipu", component=Ipu, module="verif.tb_ipu", configs=("tiny",), verilator_configs=("small",),

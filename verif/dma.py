@@ -8,11 +8,12 @@ from hdl.axi import axi4
 from hdl.axi.arbiter import RoundRobin
 from hdl.config import Config
 from hdl.ipu.burst import run_layout
+from hdl.ipu.burst_writer import word_layout
 from hdl.ipu.fault import fault_layout
 from hdl.ipu.reader import Reader
 from hdl.ipu.windows import windows_layout
-from hdl.ipu.writer import Writer, word_layout, write_run_layout
-from hdl.isa import QUEUES
+from hdl.ipu.writer import Writer, write_run_layout
+from hdl.isa import queues
 
 
 class Dma(wiring.Component):
@@ -42,13 +43,13 @@ class Dma(wiring.Component):
             "halt": In(1),
             "i_read_0": In(runs),
             "i_read_1": In(runs),
-            "i_write": In(stream.Signature(write_run_layout())),
+            "i_write": In(stream.Signature(write_run_layout(config))),
             "o_words_0": Out(words),
             "o_words_1": Out(words),
             "i_words": In(stream.Signature(word_layout(config))),
             **{f"fault_{n}": Out(fault_layout()) for n in range(3)},
             "busy": Out(3),
-            "signal": Out(len(QUEUES)),
+            "signal": Out(len(queues(config))),
         })
 
     def elaborate(self, platform):
@@ -59,7 +60,7 @@ class Dma(wiring.Component):
         m.submodules.reader_0 = reader_0 = Reader(config, channel=1, depth=self.DEPTH)
         m.submodules.reader_1 = reader_1 = Reader(config, channel=2, depth=0)
         m.submodules.writer = writer = Writer(config)
-        m.submodules.arbiter = arbiter = RoundRobin(axi4.address_layout(), 2)
+        m.submodules.arbiter = arbiter = RoundRobin(axi4.address_layout(config), 2)
         connect(m, arbiter=arbiter.o_chosen, bus=flipped(bus.ar))
         m.d.comb += bus.r.ready.eq(1)
         for number, reader in enumerate((reader_0, reader_1)):

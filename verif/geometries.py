@@ -19,3 +19,6 @@ TWO_LINES = BARE.with_(name="two_lines", act_bytes=16)
 
 #: A link of four lanes of 32 bits: beats straddle words and flits.
 CABLE = WIDE.with_(name="cable", link_lanes=4)
+
+#: A chip with two links.
+LINKED = WIDE.with_(name="linked", links=2)

@@ -1,11 +1,11 @@
 """Legal instructions that fill their storage to the last entry, and every way to break a rule of them."""
 
 from hdl.config import ADDR_BITS, INSTRUCTION_BYTES, Config
-from hdl.csr import Cause
+from hdl.csr import SEMAPHORES, Cause
 from hdl.isa import (
+    ADDRESSES,
     ALIGNED,
     FIELDS,
-    QUEUES,
     RESIDUAL_EXPONENT_END,
     TABLES,
     Field,
@@ -17,7 +17,9 @@ from hdl.isa import (
     head_layout,
     illegal_fields,
     instruction_layout,
+    opcodes,
     parameter_entries,
+    queues,
 )
 
 #: Fields that have rules of their own.
@@ -32,26 +34,30 @@ RULED = {
                    "format", "table", "residual", "padding", "release", "low", "high", "residual_multiplier",
                    "residual_zero_point"),
     Opcode.STORE_COUNTERS: ("address",),
+    Opcode.SEND: ("address", "remote_address", "row_bytes", "remote_stride", "port", "post", "semaphore", "release"),
+    Opcode.RECV: ("port", "padding", "semaphore", "count"),
 }
 
 #: Fields that only matter to the rule of another one.
-FACTORS = {Opcode.LOAD_ACTIVATIONS: ("buffer_stride", "buffer_block_stride")}
+FACTORS = {Opcode.LOAD_ACTIVATIONS: ("buffer_stride", "buffer_block_stride"), Opcode.SEND: ("rows", "stride")}
 
-#: Every rule, as opcode and field, head and reserved bits included: what :func:`broken_rules` can find.
-RULES = [(opcode, name) for opcode, names in RULED.items()
-         for name in (*names, "wait", "signal", "reserved head",
-                      *(["reserved body"] if "reserved" in body_layout(opcode).members
-                        and body_layout(opcode)["reserved"].width else []))]
+
+def rules(config: Config) -> list[tuple[Opcode, str]]:
+    """Every rule, as opcode and field, head and reserved bits included: what :func:`broken_rules` can find."""
+    return [(opcode, name) for opcode in opcodes(config)
+            for name in (*RULED[opcode], "wait", "signal", "reserved head",
+                         *(["reserved body"] if "reserved" in body_layout(opcode).members
+                           and body_layout(opcode)["reserved"].width else []))]
 
 
 def broken_rules(config: Config, record: bytes) -> tuple[Cause, set[tuple[Opcode, str]]]:
     """Why a record is illegal: by opcode, or by which fields. Unlike ``Instruction.decode`` it finds all of them."""
-    if record[0] not in set(Opcode):
+    if record[0] not in opcodes(config):
         return Cause.ILLEGAL_OPCODE, set()
     opcode = Opcode(record[0])
     head = head_layout().from_bits(int.from_bytes(record[:8], "little"))
     body = body_layout(opcode).from_bits(int.from_bytes(record[8:], "little"))
-    unknown = ~sum(1 << q for q in QUEUES)
+    unknown = ~sum(1 << q for q in queues(config))
     found = {(opcode, name) for name in ("wait", "signal") if head[name] & unknown}
     reserved = {"reserved head": head.reserved, "reserved body": body.reserved}
     found |= {(opcode, name) for name, bits in reserved.items() if bits}
@@ -75,6 +81,7 @@ def limits(field: Field) -> tuple[int, int]:
 def legal(config: Config, opcode: Opcode) -> dict[str, int]:
     """A legal instruction that fills its storage to the last entry."""
     top, word = (1 << ADDR_BITS) - 1, (1 << ADDR_BITS) - config.bus_bytes
+    every_queue = (1 << len(queues(config))) - 1
     per_beat, entries = config.bus_bytes // 8, parameter_entries(config)
     return {
         Opcode.LOAD_WEIGHTS: {"address": word, "beats": 1, "steps": 1},
@@ -88,11 +95,15 @@ def legal(config: Config, opcode: Opcode) -> dict[str, int]:
                       "tap_bytes": 3, "taps": 2, "tap_rows": 2, "first_tap": 1, "first_byte": 2, "zero_point": 255},
         Opcode.STORE: {"address": top, "vectors": 2, "vector_rows": 2, "acc_vector": config.acc_vectors - 4,
                        "channels": config.out_cols, "channel": entries - config.out_cols, "format": OutputFormat.INT8,
-                       "table": TABLES, "residual": ResidualFormat.UINT8, "release": 7, "zero_point": -1, "low": -128,
-                       "high": 127, "residual_address": top,
+                       "table": TABLES, "residual": ResidualFormat.UINT8, "release": every_queue, "zero_point": -1,
+                       "low": -128, "high": 127, "residual_address": top,
                        "residual_multiplier": 1 << 31 | (RESIDUAL_EXPONENT_END << 23) - 1,
                        "residual_zero_point": 255},
         Opcode.STORE_COUNTERS: {"address": top},
+        Opcode.SEND: {"address": top, "remote_address": top, "row_bytes": (1 << 24) - 1, "rows": (1 << 16) - 1,
+                      "stride": 1, "remote_stride": 1 + config.bus_bytes, "port": config.links - 1, "post": 1,
+                      "semaphore": SEMAPHORES - 1, "release": every_queue},
+        Opcode.RECV: {"port": config.links - 1, "semaphore": SEMAPHORES - 1, "count": 1},
     }[opcode]
 
 
@@ -103,18 +114,21 @@ Change = tuple[Opcode, dict[str, int], tuple[str, ...]]
 def changes(config: Config) -> list[Change]:
     """Changes to the legal instruction, and the fields whose rules they break: just so and each for itself, but where
     one rule cannot be broken without another. None: still legal."""
-    found: list[Change] = [(opcode, {}, ()) for opcode in Opcode]
-    for opcode in Opcode:
+    found: list[Change] = [(opcode, {}, ()) for opcode in opcodes(config)]
+    for opcode in opcodes(config):
         for name, field in FIELDS[opcode].items():
             if name not in RULED[opcode] + FACTORS.get(opcode, ()):
                 found += [(opcode, {name: value}, ()) for value in limits(field)]
-    return found + _addresses(config) + _loads(config) + _gemm(config) + _store(config)
+    found += _addresses(config) + _loads(config) + _gemm(config) + _store(config)
+    return found + _send(config) + _recv(config) if config.links else found
 
 
 def _addresses(config: Config) -> list[Change]:
     found: list[Change] = []
-    for opcode in Opcode:
-        for name in {"address", "residual_address"} & set(FIELDS[opcode]):
+    for opcode in opcodes(config):
+        if opcode == Opcode.SEND:
+            continue  # whose addresses have a rule together
+        for name in set(ADDRESSES) & set(FIELDS[opcode]):
             within = range((config.bus_bytes - 1).bit_length())
             found += [(opcode, {name: 1 << bit}, (name,) if opcode in ALIGNED else ()) for bit in within]
             found += [(opcode, {name: 1 << bit}, (name,)) for bit in range(ADDR_BITS, 64)]
@@ -246,5 +260,48 @@ def _store(config: Config) -> list[Change]:
                   for exponent in (RESIDUAL_EXPONENT_END, RESIDUAL_EXPONENT_END + 1, 254, 255)]
     if config.post_lanes > 1:
         found.append((store, {"channel": 1, "channels": 1}, ("channel",)))
-    found += [(store, {"release": 1 << bit}, ("release",) if bit >= len(QUEUES) else ()) for bit in range(8)]
+    found += _masks(config, store, "release")
     return found + [(store, {"padding": 1 << bit}, ("padding",)) for bit in range(FIELDS[store]["padding"].bits)]
+
+
+def _masks(config: Config, opcode: Opcode, name: str) -> list[Change]:
+    """Each queue alone."""
+    return [(opcode, {name: 1 << bit}, (name,) if bit >= len(queues(config)) else ()) for bit in range(8)]
+
+
+def _send(config: Config) -> list[Change]:
+    send, bus = Opcode.SEND, config.bus_bytes
+    within = range((bus - 1).bit_length())
+    found: list[Change] = [
+        (send, {"rows": 0}, ()), (send, {"rows": 0, "row_bytes": 0}, ()), (send, {"row_bytes": 0}, ("row_bytes",)),
+        (send, {"rows": 1, "row_bytes": 0}, ("row_bytes",)), (send, {"row_bytes": 1}, ()),
+        (send, {"address": 0, "remote_address": 0}, ()), (send, {"post": 0}, ()),
+        (send, {"stride": 0, "remote_stride": bus}, ()),
+        (send, {"stride": bus - 1, "remote_stride": (1 << 32) - 1}, ()),
+        (send, {"stride": (1 << 32) - 1}, ("remote_stride",)), (send, {"remote_stride": 0}, ("remote_stride",)),
+        (send, {"semaphore": 0}, ()), *((send, {"post": 1 << bit}, ("post",)) for bit in (1, 2, 3)),
+        (send, {"post": 3}, ("post",)), *((send, {"port": port}, ()) for port in range(config.links)),
+        *((send, {"port": port}, ("port",)) for port in range(config.links, 16)),
+        *((send, {"semaphore": SEMAPHORES << bit}, ("semaphore",)) for bit in range(4)),
+    ]
+    for bit in within:
+        found += [(send, {"address": 1 << bit, "remote_address": 0}, ("remote_address",)),
+                  (send, {"address": 1 << bit, "remote_address": bus | 1 << bit}, ()),
+                  (send, {"address": 0, "remote_address": 1 << bit}, ("remote_address",)),
+                  (send, {"stride": 1 << bit, "remote_stride": 0}, ("remote_stride",)),
+                  (send, {"stride": 0, "remote_stride": 1 << bit}, ("remote_stride",))]
+    for bit in range(ADDR_BITS, 64):
+        found += [(send, {"address": 1 << bit, "remote_address": 0}, ("address",)),
+                  (send, {"address": 0, "remote_address": 1 << bit}, ("remote_address",))]
+    return found + _masks(config, send, "release")
+
+
+def _recv(config: Config) -> list[Change]:
+    recv = Opcode.RECV
+    return [
+        (recv, {"count": 0}, ("count",)), (recv, {"count": (1 << 16) - 1}, ()), (recv, {"semaphore": 0}, ()),
+        *((recv, {"padding": 1 << bit}, ("padding",)) for bit in range(4)),
+        *((recv, {"port": port}, ()) for port in range(config.links)),
+        *((recv, {"port": port}, ("port",)) for port in range(config.links, 16)),
+        *((recv, {"semaphore": SEMAPHORES << bit}, ("semaphore",)) for bit in range(4)),
+    ]

@@ -33,7 +33,7 @@ class Ipu(wiring.Component):
             "fault": Out(fault_layout()),
             "dispatched_address": Out(ADDR_BITS),
             "overflow": Out(1),
-            "events": Out(events_layout()),
+            "events": Out(events_layout(config)),
         })
 
     def elaborate(self, platform):

@@ -33,8 +33,8 @@ class Loading(wiring.Component):
         super().__init__(axi4.ports(config) | write_members(config) | {
             "windows": In(windows_layout()),
             "halt": In(1),
-            "i_commands": In(stream.Signature(command_layout(Queue.LOAD))),
-            "tokens": Out(token_signature()),
+            "i_commands": In(stream.Signature(command_layout(config, Queue.LOAD))),
+            "tokens": Out(token_signature(config)),
             "o_weights": Out(stream.Signature(weights_layout())),
             "activity": Out(activity_layout()),
             "idle": Out(1),

@@ -47,7 +47,7 @@ class StoreBlock(wiring.Component):
             "windows": In(windows_layout()),
             "halt": In(1),
             "counters": In(data.ArrayLayout(64, len(COUNTERS))),
-            "i_commands": In(stream.Signature(command_layout(Queue.STORE))),
+            "i_commands": In(stream.Signature(command_layout(config, Queue.STORE))),
             "acc_write": In(1),
             "acc_block": In(clog2(config.acc_vectors * config.out_cols // config.post_lanes)),
             "acc_values": In(config.post_lanes * ACC_BITS),
@@ -75,7 +75,7 @@ class StoreBlock(wiring.Component):
         config = self.config
         m.submodules.store = store = Store(config, channel=3)
         m.submodules.parameters, m.submodules.tables = parameters, tables = self._parts
-        m.submodules.tokens = tokens = Tokens()
+        m.submodules.tokens = tokens = Tokens(config)
         bus = axi4.Signature(config).create()
         axi4.connect_ports(m, self, bus, config)
         for name in ("ar", "r", "aw", "w", "b"):

@@ -14,7 +14,17 @@ from cocotbext.axi import AxiBus, AxiRam, AxiResp
 
 from hdl.config import ADDR_BITS, INSTRUCTION_BYTES, QUEUE_DEPTH
 from hdl.csr import COUNTERS, ID_VALUE, Cause
-from hdl.isa import Instruction, Opcode, OutputFormat, Queue, ResidualFormat, format_range, parameter_entries
+from hdl.isa import (
+    Instruction,
+    Opcode,
+    OutputFormat,
+    Queue,
+    ResidualFormat,
+    format_range,
+    opcodes,
+    parameter_entries,
+)
+from sim.rtl import test_config
 
 from .chip_bench import ChipBench, Outcome
 from .coverage import Coverage, report
@@ -33,7 +43,7 @@ RESIDUAL_ID = 3
 ERRORS = [AxiResp.SLVERR, AxiResp.DECERR]
 
 _INSTRUCTIONS = Coverage("chip.instruction", {
-    "opcode": list(Opcode), "waits": range(8), "signals": range(8), "releases": range(8),
+    "opcode": list(opcodes(test_config())), "waits": range(8), "signals": range(8), "releases": range(8),
     "gemm_steps": [1, 2, 3, 4], "gemm_vectors": ["one", "some", "all"], "gemm_rows": ["one", "some"],
     "window": ["one tap", "row of taps", "column of taps", "rows of taps"], "begins": ["first byte", "within"],
     "accumulate": [0, 1], "maximum": [0, 1], "keep": [0, 1], "act_signed": [0, 1],
@@ -49,8 +59,8 @@ _INSTRUCTIONS = Coverage("chip.instruction", {
         "placed": [*((opcode, False) for opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_TABLE)),
                    (Opcode.GEMM, False), (Opcode.GEMM, True)]})
 
-#: The self-test's own cause is that of ``tb_bist``.
-_STOPS = Coverage("chip.stop", {"cause": [cause for cause in Cause if cause is not Cause.BIST_RUNNING],
+#: The self-test's own cause is that of ``tb_bist``, those of the links are ``tb_transport``'s.
+_STOPS = Coverage("chip.stop", {"cause": [cause for cause in Cause if cause < Cause.BIST_RUNNING],
                                 "moment": ["soft reset", "hard reset", "hung"]})
 
 _BURSTS = Coverage("chip.burst", {

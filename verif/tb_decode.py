@@ -12,17 +12,19 @@ from hdl.csr import Cause
 from hdl.ipu.decode import Decode, command_layout
 from hdl.ipu.fault import fault_layout
 from hdl.ipu.fetch import record_layout
-from hdl.isa import FIELDS, HEAD, QUEUE_OF, QUEUES, Field, Instruction, Opcode, Queue, fields_layout
+from hdl.isa import FIELDS, HEAD, QUEUE_OF, Field, Instruction, Opcode, Queue, fields_layout, opcodes, queues
 from sim.rtl import test_config
 
 from .coverage import Coverage, report
-from .instructions import RULES, broken_rules, changes, encoded, legal, limits
+from .instructions import broken_rules, changes, encoded, legal, limits, rules
 from .start import reset, start
 
 FAST = cocotb.SIM_NAME.lower().startswith("verilator")
 
-_RULES = Coverage("decode", {"legal": list(Opcode), "broken": RULES, "unknown_opcode": [True],
-                             "first_halted": [True], "stalled_queue": list(QUEUES)})
+CONFIG = test_config()
+
+_RULES = Coverage("decode", {"legal": list(opcodes(CONFIG)), "broken": rules(CONFIG), "unknown_opcode": [True],
+                             "first_halted": [True], "stalled_queue": list(queues(CONFIG))})
 
 
 @dataclass
@@ -39,15 +41,15 @@ class DecodeBench:
 
     def __init__(self, dut: Any):
         self.dut = dut
-        self.config = test_config()
+        self.config = CONFIG
         self.rng = np.random.default_rng(cocotb.RANDOM_SEED)
         self.outputs = {queue: tuple(getattr(dut, f"o_{queue.name.lower()}__{part}")
-                                     for part in ("valid", "ready", "payload")) for queue in QUEUES}
+                                     for part in ("valid", "ready", "payload")) for queue in queues(CONFIG)}
         self.ready = 1.0
 
     @classmethod
     async def start(cls, dut: Any) -> "DecodeBench":
-        await start(dut, Decode(test_config()))
+        await start(dut, Decode(CONFIG))
         return cls(dut)
 
     async def reset(self):
@@ -104,7 +106,7 @@ class DecodeBench:
         queue = QUEUE_OF[instruction.opcode]
         assert (seen.cause, [q for q, _ in seen.commands]) == (Cause.NONE, [queue]), \
             f"{instruction} is legal, must go to {queue.name}, not {seen}"
-        command = command_layout(queue).from_bits(seen.commands[0][1])
+        command = command_layout(self.config, queue).from_bits(seen.commands[0][1])
         assert command.opcode == instruction.opcode
         assert command.wait == sum(1 << q for q in instruction.wait)
         assert command.signal == sum(1 << q for q in instruction.signal)
@@ -123,21 +125,21 @@ async def test_each_rule_alone(dut):
     bench = await DecodeBench.start(dut)
     broken = set()
     for opcode, change, expected in changes(bench.config):
-        _, rules = await bench.check(encoded(opcode, legal(bench.config, opcode) | change))
-        assert rules == {(opcode, name) for name in expected}, f"{opcode.name} {change} breaks {rules}"
-        broken |= rules
-    for opcode in Opcode:
+        _, found = await bench.check(encoded(opcode, legal(bench.config, opcode) | change))
+        assert found == {(opcode, name) for name in expected}, f"{opcode.name} {change} breaks {found}"
+        broken |= found
+    for opcode in opcodes(CONFIG):
         plain = int.from_bytes(encoded(opcode, legal(bench.config, opcode)), "little")
         head_end = sum(field.bits for field in HEAD.values())
         first_free = 64 + sum(field.bits for field in FIELDS[opcode].values())
         for bit in (*range(8, 64), *range(first_free, 8 * INSTRUCTION_BYTES, 1 if FAST else 29)):
-            _, rules = await bench.check((plain | 1 << bit).to_bytes(INSTRUCTION_BYTES, "little"))
-            queue_bit = bit < head_end and (bit - 8) % 8 < len(QUEUES)
-            assert len(rules) == (not queue_bit), f"bit {bit} of {opcode.name} breaks {rules}"
-            broken |= rules
+            _, found = await bench.check((plain | 1 << bit).to_bytes(INSTRUCTION_BYTES, "little"))
+            queue_bit = bit < head_end and (bit - 8) % 8 < len(queues(CONFIG))
+            assert len(found) == (not queue_bit), f"bit {bit} of {opcode.name} breaks {found}"
+            broken |= found
     for rule in broken:
         _RULES.sample(broken=rule)
-    assert broken == set(RULES), f"never broken: {set(RULES) - broken}"
+    assert broken == set(rules(CONFIG)), f"never broken: {set(rules(CONFIG)) - broken}"
     report()
 
 
@@ -146,7 +148,7 @@ async def test_each_opcode(dut):
     """Everything but the opcodes there are is unknown, whatever else the record holds."""
     bench = await DecodeBench.start(dut)
     for code in range(256):
-        if code in set(Opcode):
+        if code in opcodes(CONFIG):
             continue
         cause, _ = await bench.check(bytes([code]) + (bytes(63) if code % 2 else bench.rng.bytes(63)))
         assert cause == Cause.ILLEGAL_OPCODE
@@ -168,12 +170,12 @@ async def test_random_records(dut):
     bench.ready = 0.4
     causes = []
     for _ in range(2500 if FAST else 200):
-        opcode = Opcode(int(bench.rng.choice(list(Opcode))))
+        opcode = Opcode(int(bench.rng.choice(list(opcodes(CONFIG)))))
         fields = dict(legal(bench.config, opcode))
         for name in bench.rng.permutation(list(FIELDS[opcode]))[:int(bench.rng.integers(0, 4))]:
             fields[str(name)] = random_value(bench.rng, FIELDS[opcode][name])
-        queues = 8 if bench.rng.random() < 0.95 else 256
-        record = encoded(opcode, fields, *(int(q) for q in bench.rng.integers(0, queues, 2)))
+        masks = 1 << (len(queues(CONFIG)) if bench.rng.random() < 0.95 else 8)
+        record = encoded(opcode, fields, *(int(q) for q in bench.rng.integers(0, masks, 2)))
         causes.append((await bench.check(record))[0])
     assert {Cause.NONE, Cause.ILLEGAL_FIELD} <= set(causes)
     report()

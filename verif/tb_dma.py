@@ -12,9 +12,10 @@ from cocotbext.axi import AxiResp
 from hdl.config import ADDR_BITS, MAX_BURST_BEATS
 from hdl.csr import WINDOWS, Cause
 from hdl.ipu.burst import run_layout
+from hdl.ipu.burst_writer import word_layout
 from hdl.ipu.fault import fault_layout
 from hdl.ipu.windows import windows_layout
-from hdl.ipu.writer import Writer, word_layout, write_run_layout
+from hdl.ipu.writer import Writer, write_run_layout
 from sim.rtl import test_config
 
 from .axi_memory import AxiMemory
@@ -120,7 +121,7 @@ class DmaBench:
         if name == "i_write":
             self.due = [self.random.randrange(1, 8) for _ in runs]
             fields = [f | {"signal": signal} for f, signal in zip(fields, self.due)]
-        layout = write_run_layout() if name == "i_write" else run_layout()
+        layout = write_run_layout(self.config) if name == "i_write" else run_layout()
         self.begin(name, [layout.const(f).as_bits() for f in fields])
         for run in runs:
             sizes = [beats for _, beats in bursts(self.config, run)]

@@ -43,7 +43,7 @@ class IpuBench:
         logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.WARNING)
         self.memory = AxiMemory(dut, seed=cocotb.RANDOM_SEED)
         self.rules = AxiRules(dut, self.config)
-        self._layout = events_layout()
+        self._layout = events_layout(self.config)
         self.events: dict[str, list[int]] = {}
         self.overflow = False
         self.cycle = 0

@@ -145,7 +145,7 @@ class LoadBench:
         for f in instructions:
             assert not illegal_fields(CONFIG, f)
             fields = f.fields | {"address": f["address"] + self.base}
-            self.commands.append(command_layout(Queue.LOAD).const({
+            self.commands.append(command_layout(CONFIG, Queue.LOAD).const({
                 "opcode": f.opcode, "wait": sum(1 << q for q in f.wait), "signal": sum(1 << q for q in f.signal),
                 "body": fields_layout(f.opcode).const(fields).as_bits()}).as_bits())
         for before, f in pairwise(instructions):

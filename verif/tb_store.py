@@ -430,7 +430,7 @@ class StoreBench:
 
 def command(f: Instruction) -> int:
     """The bits of an instruction in its queue."""
-    return command_layout(Queue.STORE).const({
+    return command_layout(CONFIG, Queue.STORE).const({
         "opcode": f.opcode, "wait": sum(1 << q for q in f.wait), "signal": sum(1 << q for q in f.signal),
         "body": fields_layout(f.opcode).const({name: int(v) for name, v in f.fields.items()}).as_bits()}).as_bits()
 

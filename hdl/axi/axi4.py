@@ -9,28 +9,30 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import ADDR_BITS, Config
 
-#: Width of an AXI ID; one ID per DMA channel.
-ID_BITS = 2
-
 #: Response that is no error; EXOKAY never comes since no exclusive access is made.
 OKAY = 0
 
 
-def address_layout() -> data.StructLayout:
+def id_bits(config: Config) -> int:
+    """Width of an AXI ID: one per DMA channel, of which a chip with links has one more."""
+    return 3 if config.links else 2
+
+
+def address_layout(config: Config) -> data.StructLayout:
     """Read or write address: ``len`` is the number of beats less one."""
-    return data.StructLayout({"id": ID_BITS, "addr": ADDR_BITS, "len": 8})
+    return data.StructLayout({"id": id_bits(config), "addr": ADDR_BITS, "len": 8})
 
 
 def read_layout(config: Config) -> data.StructLayout:
-    return data.StructLayout({"id": ID_BITS, "data": config.bus_bits, "resp": 2, "last": 1})
+    return data.StructLayout({"id": id_bits(config), "data": config.bus_bits, "resp": 2, "last": 1})
 
 
 def write_layout(config: Config) -> data.StructLayout:
     return data.StructLayout({"data": config.bus_bits, "strb": config.bus_bytes, "last": 1})
 
 
-def response_layout() -> data.StructLayout:
-    return data.StructLayout({"id": ID_BITS, "resp": 2})
+def response_layout(config: Config) -> data.StructLayout:
+    return data.StructLayout({"id": id_bits(config), "resp": 2})
 
 
 class Signature(wiring.Signature):
@@ -38,23 +40,23 @@ class Signature(wiring.Signature):
 
     def __init__(self, config: Config):
         super().__init__({
-            "ar": Out(stream.Signature(address_layout())),
+            "ar": Out(stream.Signature(address_layout(config))),
             "r": In(stream.Signature(read_layout(config))),
-            "aw": Out(stream.Signature(address_layout())),
+            "aw": Out(stream.Signature(address_layout(config))),
             "w": Out(stream.Signature(write_layout(config))),
-            "b": In(stream.Signature(response_layout())),
+            "b": In(stream.Signature(response_layout(config))),
         })
 
 
 def ports(config: Config) -> dict[str, wiring.Member]:
     """Members of a component for a flat AXI4 master port, by their standard names under ``m_axi_``."""
-    address = {"id": ID_BITS, "addr": ADDR_BITS, "len": 8, "size": 3, "burst": 2}
+    address = {"id": id_bits(config), "addr": ADDR_BITS, "len": 8, "size": 3, "burst": 2}
     channels = {
         "aw": (Out, address),
         "w": (Out, {"data": config.bus_bits, "strb": config.bus_bytes, "last": 1}),
-        "b": (In, {"id": ID_BITS, "resp": 2}),
+        "b": (In, {"id": id_bits(config), "resp": 2}),
         "ar": (Out, address),
-        "r": (In, {"id": ID_BITS, "data": config.bus_bits, "resp": 2, "last": 1}),
+        "r": (In, {"id": id_bits(config), "data": config.bus_bits, "resp": 2, "last": 1}),
     }
     members = {}
     for channel, (forward, signals) in channels.items():

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ACC_BITS, Config, clog2
-from ..isa import QUEUES
+from ..isa import queues
 from ..verilog import once
 from .accumulator import Accumulator
 from .bit_slice import BitSlice
@@ -32,7 +32,7 @@ def target_layout(config: Config) -> data.StructLayout:
         "start": 1,
         "maximum": 1,
         "final": 1,
-        "signal": len(QUEUES),
+        "signal": len(queues(config)),
     })
 
 
@@ -85,7 +85,7 @@ class Array(wiring.Component):
             "i_signature": In(WIDTH),
             "o_signature": Out(WIDTH),
             "retired": Out(1),
-            "retired_signal": Out(len(QUEUES)),
+            "retired_signal": Out(len(queues(config))),
             "overflow": Out(1),
             "post_fetch": In(1),
             "post_vector": In(clog2(config.acc_vectors)),

@@ -12,13 +12,14 @@ RUN_BITS = 32 + clog2(INSTRUCTION_BYTES // 8)
 
 
 def run_layout(tag_bits: int = 0) -> data.StructLayout:
-    """A run of bus words: address of the first, a multiple of the bus width, and how many, at least one; ``tag`` is
-    the user's."""
+    """A run of bus words: address of the first one, or of a byte of it, and how many, at least one; ``tag`` is the
+    user's."""
     return data.StructLayout({"address": DMA_ADDR_BITS, "beats": RUN_BITS, "tag": tag_bits})
 
 
 def burst_layout(max_beats: int, tag_bits: int = 0) -> data.StructLayout:
-    """A burst within one 4 KiB page; ``tag`` is that of the run if the burst ends it, else zero."""
+    """A burst within one 4 KiB page; ``address`` is that of the run if the burst begins it, else that of a bus word;
+    ``tag`` is that of the run if the burst ends it, else zero."""
     return data.StructLayout({"address": DMA_ADDR_BITS, "beats": clog2(max_beats + 1), "tag": tag_bits})
 
 
@@ -31,8 +32,8 @@ class BurstSplitter(wiring.Component):
 
     Parameters
     ----------
-    permission : str
-        ``"read"`` or ``"write"``.
+    permission : str or None
+        ``"read"`` or ``"write"``; None: bursts go to another chip's memory, and only its last address limits them.
     max_beats, tag_bits : int
 
     Members
@@ -47,7 +48,7 @@ class BurstSplitter(wiring.Component):
     i_runs: stream.Interface
     o_bursts: stream.Interface
 
-    def __init__(self, config: Config, *, permission: str, max_beats: int, tag_bits: int = 0):
+    def __init__(self, config: Config, *, permission: str | None, max_beats: int, tag_bits: int = 0):
         self.config = config
         self.permission = permission
         self.max_beats = max_beats
@@ -83,7 +84,8 @@ class BurstSplitter(wiring.Component):
         limit = Signal(range(max(page_beats, self.max_beats) + 1))
         beats = Signal.like(burst.beats)
         last = Signal()
-        next_address = rest.address + (beats << clog2(config.bus_bytes))
+        within = clog2(config.bus_bytes)
+        next_address = (rest.address[within:] + beats) << within
         m.d.comb += [
             to_boundary.eq(page_beats - rest.address[clog2(config.bus_bytes):clog2(BURST_BOUNDARY)]),
             limit.eq(Mux(to_boundary < self.max_beats, to_boundary, self.max_beats)),

@@ -8,7 +8,7 @@ from ..cim.array import Array, target_layout
 from ..cim.interfaces import issue_layout
 from ..cim.loader import plane_count_bits
 from ..config import Config, clog2
-from ..isa import QUEUES, Queue
+from ..isa import Queue, queues
 from .activity import activity_layout
 from .banks import Banks
 from .decode import command_layout
@@ -45,8 +45,8 @@ class Compute(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
-            "i_commands": In(stream.Signature(command_layout(Queue.COMPUTE))),
-            "tokens": Out(token_signature()),
+            "i_commands": In(stream.Signature(command_layout(config, Queue.COMPUTE))),
+            "tokens": Out(token_signature(config)),
             "halt": In(1),
             "bank_free": Out(2),
             "commit": In(1),
@@ -62,7 +62,7 @@ class Compute(wiring.Component):
             "zero_point": Out(8),
             "multiplies": Out(1),
             "retired": In(1),
-            "retired_signal": In(len(QUEUES)),
+            "retired_signal": In(len(queues(config))),
             "activity": Out(activity_layout()),
             "idle": Out(1),
         })

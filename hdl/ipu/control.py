@@ -4,9 +4,9 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import ADDR_BITS
-from ..csr import COUNTERS, Cause
-from ..isa import QUEUES
+from ..config import ADDR_BITS, Config
+from ..csr import Cause, counters
+from ..isa import queues
 from .activity import activity_layout
 from .engine import events_layout
 from .fault import fault_layout
@@ -32,16 +32,19 @@ class Control(wiring.Component):
         Bus handshakes.
     requesting : In(1)
         An address is shown on the bus.
+    sending : In(1)
+        A partner has not answered a SEND that has begun, and its link is not down.
     engine_reset, go, halt : Out(1)
         To the engine.
     busy, done, error, overflowed : Out(1), cause : Out(8), error_address : Out
     done_event, error_event, reset_event : Out(1)
         For one cycle: completed, stopped, a soft reset has happened.
     counters : Out(ArrayLayout)
-        In the order of :data:`hdl.csr.COUNTERS`.
+        In the order of :func:`hdl.csr.counters`.
     """
 
-    def __init__(self):
+    def __init__(self, config: Config):
+        self.config = config
         super().__init__({
             "start": In(1),
             "soft_reset": In(1),
@@ -51,9 +54,9 @@ class Control(wiring.Component):
             "finished": In(1),
             "dispatched_address": In(ADDR_BITS),
             "overflow": In(1),
-            "events": In(events_layout()),
+            "events": In(events_layout(config)),
             **{name: In(1) for name in ("read_request", "read_end", "read_beat", "write_request", "write_beat",
-                                        "write_end", "requesting")},
+                                        "write_end", "requesting", "sending")},
             "engine_reset": Out(1, init=1),
             "go": Out(1),
             "halt": Out(1),
@@ -66,7 +69,7 @@ class Control(wiring.Component):
             "done_event": Out(1),
             "error_event": Out(1),
             "reset_event": Out(1),
-            "counters": Out(data.ArrayLayout(64, len(COUNTERS))),
+            "counters": Out(data.ArrayLayout(64, len(counters(config)))),
         })
 
     def elaborate(self, platform):
@@ -78,14 +81,14 @@ class Control(wiring.Component):
         return m
 
     def _transfers(self, m):
-        """Whether every transfer on the bus is answered. Survives the engine's resets."""
+        """Whether every transfer is answered. The count of those on the bus survives the engine's resets."""
         reads, writes = Signal(8), Signal(8)
         m.d.sync += [
             reads.eq(reads + self.read_request - self.read_end),
             writes.eq(writes + self.write_request - self.write_end),
         ]
         quiet = Signal()
-        m.d.comb += quiet.eq((reads == 0) & (writes == 0) & ~self.requesting)
+        m.d.comb += quiet.eq((reads == 0) & (writes == 0) & ~self.requesting & ~self.sending)
         return quiet
 
     def _states(self, m):
@@ -170,8 +173,10 @@ class Control(wiring.Component):
             "READ_BEATS": self.read_beat,
             "WRITE_BEATS": self.write_beat,
             **{f"{queue.name}_{state.upper()}": getattr(activity, state)
-               for queue, activity in zip(QUEUES, self.events.queues) for state, _ in activity_layout()},
+               for queue, activity in zip(queues(self.config), self.events.queues) for state, _ in activity_layout()},
         }
+        if self.config.links:
+            increments["RECEIVE_WAIT"] = increments["RECEIVE_MEMORY"]
         with m.If(self.running):
-            for counter, name in zip(self.counters, COUNTERS):
+            for counter, name in zip(self.counters, counters(self.config)):
                 m.d.sync += counter.eq(counter + increments[name])

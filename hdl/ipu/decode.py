@@ -5,12 +5,12 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ADDR_BITS, Config
-from ..csr import Cause
+from ..csr import SEMAPHORES, Cause
 from ..isa import (
+    ADDRESSES,
     ALIGNED,
     FIELDS,
     QUEUE_OF,
-    QUEUES,
     RESIDUAL_EXPONENT_END,
     TABLES,
     Opcode,
@@ -21,17 +21,20 @@ from ..isa import (
     fields_layout,
     format_range,
     head_layout,
+    opcodes,
     parameter_entries,
+    queues,
 )
 from ..layouts import PARAMETER_BYTES
 from .fault import fault_layout, raise_fault
 from .fetch import record_layout
 
 
-def command_layout(queue: Queue) -> data.StructLayout:
+def command_layout(config: Config, queue: Queue) -> data.StructLayout:
     """A legal instruction in its queue; :func:`fields_of` gives its fields."""
     body = max(fields_layout(opcode).size for opcode in Opcode if QUEUE_OF[opcode] == queue)
-    return data.StructLayout({"opcode": 8, "wait": len(QUEUES), "signal": len(QUEUES), "body": body})
+    mask = len(queues(config))
+    return data.StructLayout({"opcode": 8, "wait": mask, "signal": mask, "body": body})
 
 
 def fields_of(command, opcode: Opcode) -> data.View:
@@ -50,7 +53,7 @@ class Decode(wiring.Component):
     i_records : In(stream)
     halt : In(1)
         Take no more.
-    o_load, o_compute, o_store : Out(stream)
+    o_load, o_compute, o_store, with links o_link, o_receive : Out(stream)
     address : Out
         Of the youngest instruction dispatched, 0 if there is none.
     idle : Out(1)
@@ -67,7 +70,8 @@ class Decode(wiring.Component):
         super().__init__({
             "i_records": In(stream.Signature(record_layout())),
             "halt": In(1),
-            **{f"o_{queue.name.lower()}": Out(stream.Signature(command_layout(queue))) for queue in QUEUES},
+            **{f"o_{queue.name.lower()}": Out(stream.Signature(command_layout(config, queue)))
+               for queue in queues(config)},
             "address": Out(ADDR_BITS),
             "idle": Out(1),
             "fault": Out(fault_layout()),
@@ -83,7 +87,8 @@ class Decode(wiring.Component):
         head = data.View(head_layout(), record.bits[:64])
         known = Signal()
         legal = Signal()
-        bodies = {opcode: data.View(body_layout(opcode), record.bits[64:]) for opcode in Opcode}
+        bodies = {opcode: data.View(body_layout(opcode), record.bits[64:])
+                  for opcode in opcodes(self.config)}
         rules = {opcode: self._rules(m, opcode, body) for opcode, body in bodies.items()}
         with m.FSM():
             with m.State("TAKE"):
@@ -94,12 +99,12 @@ class Decode(wiring.Component):
             with m.State("MULTIPLY"):  # the rules' products are registers
                 m.next = "CHECK"
             with m.State("CHECK"):
-                queues = (1 << len(QUEUES)) - 1
+                present = (1 << len(queues(self.config))) - 1
                 with m.Switch(head.opcode):
                     for opcode, rule in rules.items():
                         with m.Case(opcode):
                             m.d.comb += [known.eq(1), legal.eq(Cat(
-                                rule, ~head.reserved.any(), ((head.wait | head.signal) & ~queues) == 0).all())]
+                                rule, ~head.reserved.any(), ((head.wait | head.signal) & ~present) == 0).all())]
                 with m.If(self.halt):
                     m.next = "TAKE"
                 with m.Elif(~known):
@@ -144,7 +149,7 @@ class Decode(wiring.Component):
         rules = [~f.reserved.any()]
         if opcode in ALIGNED:
             rules.append(f.address % bus == 0)
-        rules += [~f[name][ADDR_BITS:].any() for name in ("address", "residual_address") if name in FIELDS[opcode]]
+        rules += [~f[name][ADDR_BITS:].any() for name in ADDRESSES if name in FIELDS[opcode]]
         match opcode:
             case Opcode.LOAD_WEIGHTS:
                 rules += [f.steps != 0, f.beats != 0]
@@ -168,7 +173,7 @@ class Decode(wiring.Component):
                           f.acc_vector + self._product(m, f.vectors, f.vector_rows) <= config.acc_vectors,
                           f.channel % config.post_lanes == 0, f.channel + f.channels <= parameter_entries(config),
                           f.table <= TABLES, f.residual <= ResidualFormat.INT32, f.padding == 0,
-                          f.release < 1 << len(QUEUES), f.residual_multiplier[23:31] < RESIDUAL_EXPONENT_END,
+                          f.release < 1 << len(queues(config)), f.residual_multiplier[23:31] < RESIDUAL_EXPONENT_END,
                           (f.residual != ResidualFormat.INT32)
                           | (f.residual_multiplier == 0) & (f.residual_zero_point == 0)]
                 ranged = ((f.format == OutputFormat.INT32) & (f.table == 0)
@@ -177,4 +182,11 @@ class Decode(wiring.Component):
                     low, high = format_range(output_format)
                     ranged |= ((f.format == output_format) & (f.low >= low) & (f.low <= f.high) & (f.high <= high))
                 rules.append(ranged)
+            case Opcode.SEND:
+                rules += [(f.row_bytes != 0) | (f.rows == 0),
+                          (f.remote_address - f.address) % bus == 0, (f.remote_stride - f.stride) % bus == 0,
+                          f.port < config.links, f.post <= 1, f.semaphore < SEMAPHORES,
+                          f.release < 1 << len(queues(config))]
+            case Opcode.RECV:
+                rules += [f.count != 0, f.port < config.links, f.padding == 0, f.semaphore < SEMAPHORES]
         return Cat(rules).all()

@@ -12,8 +12,9 @@ from ..cim.interfaces import bist_layout, connect_load, connect_test, test_signa
 from ..cim.loader import Loader
 from ..cim.signature import WIDTH
 from ..config import ADDR_BITS, QUEUE_DEPTH, Config, clog2
-from ..csr import COUNTERS
-from ..isa import QUEUES, Queue
+from ..csr import counters
+from ..isa import Queue, queues
+from ..transport.interface import port_signature, semaphore_signature
 from .activation_buffer import ActivationBuffer
 from .activity import activity_layout
 from .compute import Compute
@@ -22,6 +23,8 @@ from .fault import fault_layout
 from .fetch import Fetch
 from .load import Load
 from .parameter_memory import ParameterMemory
+from .recv import Recv
+from .send import Send
 from .store import Store
 from .table_memory import TableMemory
 from .tokens import Tokens
@@ -29,10 +32,10 @@ from .weights import Weights
 from .windows import windows_layout
 
 
-def events_layout() -> data.StructLayout:
+def events_layout(config: Config) -> data.StructLayout:
     """What happens in a cycle, for counters and watchdog."""
     return data.StructLayout({"array_busy": 1, "weight_beat": 1, "progress": 1,
-                              "queues": data.ArrayLayout(activity_layout(), len(QUEUES))})
+                              "queues": data.ArrayLayout(activity_layout(), len(queues(config)))})
 
 
 class Engine(wiring.Component):
@@ -58,6 +61,8 @@ class Engine(wiring.Component):
         Of the array, for use while no program runs.
     isolated : In(macros), test : In(test_signature), i_signature : In(32), o_signature : Out(32)
         Of the array.
+    ports : Out(port_signature).array(links), semaphores : Out(semaphore_signature), sending : Out(1)
+        With links only; some SEND that has started is not answered.
     """
 
     def __init__(self, config: Config):
@@ -74,8 +79,8 @@ class Engine(wiring.Component):
             "fault": Out(fault_layout()),
             "dispatched_address": Out(ADDR_BITS),
             "overflow": Out(1),
-            "events": Out(events_layout()),
-            "counters": In(data.ArrayLayout(64, len(COUNTERS))),
+            "events": Out(events_layout(config)),
+            "counters": In(data.ArrayLayout(64, len(counters(config)))),
             "bist": In(bist_layout(config)),
             "bist_data": In(config.rows),
             "bist_words": Out(data.ArrayLayout(config.rows, config.macros)),
@@ -83,6 +88,8 @@ class Engine(wiring.Component):
             "test": In(test_signature(config)),
             "i_signature": In(WIDTH),
             "o_signature": Out(WIDTH),
+            **({"ports": Out(port_signature(config)).array(config.links), "semaphores": Out(semaphore_signature()),
+                "sending": Out(1)} if config.links else {}),
         })
 
     def elaborate(self, platform):
@@ -92,7 +99,7 @@ class Engine(wiring.Component):
         m.submodules.weights = self.weights = Weights(config, channel=1)
         m.submodules.load = self.load = Load(config, channel=2)
         m.submodules.decode = self.decode = Decode(config)
-        m.submodules.tokens = self.tokens = Tokens()
+        m.submodules.tokens = self.tokens = Tokens(config)
         m.submodules.compute = self.compute = Compute(config)
         m.submodules.store = self.store = Store(config, channel=3)
         m.submodules.loader = self.loader = Loader(config)
@@ -100,6 +107,10 @@ class Engine(wiring.Component):
         m.submodules.activation_buffer = self.activation_buffer = ActivationBuffer(config)
         m.submodules.parameter_memory = self.parameter_memory = ParameterMemory(config)
         m.submodules.table_memory = self.table_memory = TableMemory(config)
+        self.readers = [self.fetch, self.weights, self.load, self.store]
+        self.executors = {Queue.LOAD: self.load, Queue.COMPUTE: self.compute, Queue.STORE: self.store}
+        if config.links:
+            self._links(m)
         self._instructions(m)
         self._memory(m)
         self._buffers(m)
@@ -107,27 +118,39 @@ class Engine(wiring.Component):
         self._state(m)
         return m
 
+    def _links(self, m):
+        """The queues that use the ports."""
+        m.submodules.send = self.send = send = Send(self.config, channel=4)
+        m.submodules.recv = self.recv = recv = Recv(self.config)
+        self.readers.append(send)
+        self.executors |= {Queue.LINK: send, Queue.RECEIVE: recv}
+        for mine, its, state in zip(self.ports, send.ports, recv.states):
+            connect(m, send=its, port=flipped(mine))
+            m.d.comb += state.eq(mine.state)
+        connect(m, recv=recv.semaphores, semaphores=flipped(self.semaphores))
+        m.d.comb += self.sending.eq(send.sending)
+
     def _instructions(self, m):
         """Fetch, decode, queues, tokens."""
         m.d.comb += [self.fetch.start.eq(self.go), self.fetch.address.eq(self.address), self.fetch.count.eq(self.count),
                      self.decode.halt.eq(self.halt), self.dispatched_address.eq(self.decode.address)]
         connect(m, fetch=self.fetch.o_records, decode=self.decode.i_records)
-        for queue, engine in ((Queue.LOAD, self.load), (Queue.COMPUTE, self.compute), (Queue.STORE, self.store)):
-            fifo = SyncFIFO(width=command_layout(queue).size, depth=QUEUE_DEPTH)
+        for queue, executor in self.executors.items():
+            fifo = SyncFIFO(width=command_layout(self.config, queue).size, depth=QUEUE_DEPTH)
             m.submodules[f"{queue.name.lower()}_queue"] = fifo
             commands = self.decode.output(queue)
             m.d.comb += [
                 fifo.w_en.eq(commands.valid), fifo.w_data.eq(commands.payload), commands.ready.eq(fifo.w_rdy),
-                engine.i_commands.valid.eq(fifo.r_rdy), engine.i_commands.payload.eq(fifo.r_data),
-                fifo.r_en.eq(engine.i_commands.ready),
-                engine.halt.eq(self.halt),
+                executor.i_commands.valid.eq(fifo.r_rdy), executor.i_commands.payload.eq(fifo.r_data),
+                fifo.r_en.eq(executor.i_commands.ready),
+                executor.halt.eq(self.halt),
             ]
-            connect(m, queue=engine.tokens, tokens=self.tokens.queues[QUEUES.index(queue)])
+            connect(m, queue=executor.tokens, tokens=self.tokens.queues[queue])
 
     def _memory(self, m):
         """The DMA channels share the bus: addresses take turns, data find their channel by ID."""
-        readers = (self.fetch, self.weights, self.load, self.store)
-        m.submodules.arbiter = arbiter = RoundRobin(axi4.address_layout(), len(readers))
+        readers = self.readers
+        m.submodules.arbiter = arbiter = RoundRobin(axi4.address_layout(self.config), len(readers))
         connect(m, arbiter=arbiter.o_chosen, bus=flipped(self.bus.ar))
         m.d.comb += self.bus.r.ready.eq(1)
         for number, reader in enumerate(readers):
@@ -202,21 +225,23 @@ class Engine(wiring.Component):
         ]
 
     def _state(self, m):
-        parts = (self.decode, self.fetch, self.weights, self.load, self.store, self.tokens)
+        links = (self.send, self.recv) if self.config.links else ()
+        parts = (self.decode, self.fetch, self.weights, self.load, self.store, *links, self.tokens)
         for part in reversed(parts):  # the first one wins
             with m.If(part.fault.valid):
                 m.d.comb += self.fault.eq(part.fault)
-        idle = Cat(self.fetch.done, self.decode.idle, self.load.idle, self.weights.idle, self.compute.idle,
-                   self.store.idle)
+        idle = Cat(self.fetch.done, self.decode.idle, self.weights.idle,
+                   *(executor.idle for executor in self.executors.values()))
         handshakes = [channel.valid & channel.ready for channel in (
             self.bus.ar, self.bus.r, self.bus.aw, self.bus.w, self.bus.b, self.fetch.o_records)]
+        handshakes += [self.send.moved] if self.config.links else []
         weight_beat = Signal()
         m.d.comb += [
             self.finished.eq(idle.all()),
             weight_beat.eq(self.loader.i_words.valid & self.loader.i_words.ready),
             self.events.array_busy.eq(self.compute.multiplies),
             *(activity.eq(queue.activity)
-              for activity, queue in zip(self.events.queues, (self.load, self.compute, self.store))),
+              for activity, queue in zip(self.events.queues, self.executors.values())),
             self.events.weight_beat.eq(weight_beat),
             self.events.progress.eq(Cat(handshakes, weight_beat, self.compute.issue.valid).any()),
         ]

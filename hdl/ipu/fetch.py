@@ -43,7 +43,7 @@ class Fetch(wiring.Component):
             "count": In(32),
             "windows": In(windows_layout()),
             "halt": In(1),
-            "ar": Out(stream.Signature(axi4.address_layout())),
+            "ar": Out(stream.Signature(axi4.address_layout(config))),
             "r": In(stream.Signature(axi4.read_layout(config))),
             "o_records": Out(stream.Signature(record_layout())),
             "done": Out(1),

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi import axi4
 from ..config import Config, clog2
-from ..isa import QUEUES, TABLE_ENTRIES, Opcode, Queue
+from ..isa import TABLE_ENTRIES, Opcode, Queue, queues
 from ..layouts import PARAMETER_BYTES
 from .activity import activity_layout
 from .decode import command_layout, fields_of
@@ -19,9 +19,9 @@ from .weights import weights_layout
 from .windows import DMA_ADDR_BITS, windows_layout
 
 
-def _started_layout() -> data.StructLayout:
+def _started_layout(config: Config) -> data.StructLayout:
     """An instruction that is not complete: whether words come for it, and the queues to give tokens to."""
-    return data.StructLayout({"transfer": 1, "signal": len(QUEUES)})
+    return data.StructLayout({"transfer": 1, "signal": len(queues(config))})
 
 
 class Load(wiring.Component):
@@ -62,10 +62,10 @@ class Load(wiring.Component):
         super().__init__({
             "windows": In(windows_layout()),
             "halt": In(1),
-            "ar": Out(stream.Signature(axi4.address_layout())),
+            "ar": Out(stream.Signature(axi4.address_layout(config))),
             "r": In(stream.Signature(axi4.read_layout(config))),
-            "i_commands": In(stream.Signature(command_layout(Queue.LOAD))),
-            "tokens": Out(token_signature()),
+            "i_commands": In(stream.Signature(command_layout(config, Queue.LOAD))),
+            "tokens": Out(token_signature(config)),
             "o_weights": Out(stream.Signature(weights_layout())),
             **write_members(config),
             "activity": Out(activity_layout()),
@@ -78,7 +78,7 @@ class Load(wiring.Component):
         config = self.config
         m.submodules.reader = reader = Reader(config, channel=self.channel, depth=0)
         m.submodules.receive = receive = Receive(config)
-        m.submodules.started = started = SyncFIFO(width=_started_layout().size, depth=self.INSTRUCTIONS)
+        m.submodules.started = started = SyncFIFO(width=_started_layout(config).size, depth=self.INSTRUCTIONS)
         connect(m, outer=flipped(self.ar), inner=reader.ar)
         connect(m, outer=flipped(self.r), inner=reader.r)
         connect(m, reader=reader.o_words, receive=receive.i_words)
@@ -181,8 +181,8 @@ class Load(wiring.Component):
     def _complete(self, m, receive, started):
         """Gives the tokens of instructions, in order. Returns whether one completes."""
         command = self.i_commands.payload
-        entry = Signal(_started_layout())
-        oldest = data.View(_started_layout(), started.r_data)
+        entry = Signal(_started_layout(self.config))
+        oldest = data.View(_started_layout(self.config), started.r_data)
         received = Signal(range(self.INSTRUCTIONS + 1))  # transfers whose words have come, and that are not complete
         complete = Signal()
         m.d.comb += [

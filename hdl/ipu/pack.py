@@ -5,7 +5,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import ACC_BITS, Config, clog2
-from .writer import word_layout
+from .burst_writer import word_layout
 
 
 class Pack(wiring.Component):

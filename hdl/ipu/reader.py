@@ -36,6 +36,8 @@ class Reader(wiring.Component):
     ar : Out(stream), r : In(stream)
         ``r`` shows only this channel's beats, and is always ready.
     o_words : Out(stream)
+    level : Out
+        Bus words in the FIFO.
     busy : Out(1)
         A run has bursts that are not yet answered.
     fault : Out(fault_layout)
@@ -55,9 +57,10 @@ class Reader(wiring.Component):
             "windows": In(windows_layout()),
             "halt": In(1),
             "i_runs": In(stream.Signature(run_layout())),
-            "ar": Out(stream.Signature(axi4.address_layout())),
+            "ar": Out(stream.Signature(axi4.address_layout(config))),
             "r": In(stream.Signature(axi4.read_layout(config))),
             "o_words": Out(stream.Signature(config.bus_bits)),
+            "level": Out(range(depth + 1)),
             "busy": Out(1),
             "fault": Out(fault_layout()),
         })
@@ -92,6 +95,7 @@ class Reader(wiring.Component):
             self.o_words.valid.eq(fifo.r_rdy),
             self.o_words.payload.eq(fifo.r_data),
             fifo.r_en.eq(self.o_words.ready),
+            self.level.eq(fifo.level),
         ]
         return room, fifo.r_rdy & fifo.r_en
 

@@ -53,7 +53,7 @@ class Residual(wiring.Component):
         super().__init__({
             "windows": In(windows_layout()),
             "halt": In(1),
-            "ar": Out(stream.Signature(axi4.address_layout())),
+            "ar": Out(stream.Signature(axi4.address_layout(config))),
             "r": In(stream.Signature(axi4.read_layout(config))),
             "i_residuals": In(stream.Signature(residual_layout(config))),
             "o_blocks": Out(stream.Signature(ACC_BITS * config.post_lanes)),

@@ -7,8 +7,8 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..axi import axi4
 from ..config import ACC_BITS, Config, clog2
-from ..csr import COUNTERS, Cause
-from ..isa import QUEUES, TABLES, Opcode, OutputFormat, Queue, ResidualFormat, parameter_entries
+from ..csr import Cause, counters
+from ..isa import TABLES, Opcode, OutputFormat, Queue, ResidualFormat, parameter_entries, queues
 from ..layouts import parameter_layout
 from ..verilog import once
 from .activity import activity_layout
@@ -22,16 +22,18 @@ from .vector_walk import VectorWalk
 from .windows import DMA_ADDR_BITS, windows_layout
 from .writer import Writer
 
-#: Words of 32 bits that STORE_COUNTERS writes.
-COUNTER_WORDS = 64 * len(COUNTERS) // ACC_BITS
+
+def counter_words(config: Config) -> int:
+    """Words of 32 bits that STORE_COUNTERS writes."""
+    return 64 * len(counters(config)) // ACC_BITS
 
 
-def settings_layout() -> data.StructLayout:
+def settings_layout(config: Config) -> data.StructLayout:
     """What the pipeline needs of an instruction; ``residual_multiplier`` is zero without an 8-bit residual."""
     return data.StructLayout({
         "wide": 1, "counters": 1, "table": clog2(TABLES + 1), "zero_point": signed(16), "low": signed(16),
         "high": signed(16), "residual_wide": 1, "residual_signed": 1, "residual_zero_point": 8,
-        "residual_multiplier": 32, "release": len(QUEUES)})
+        "residual_multiplier": 32, "release": len(queues(config))})
 
 
 class Store(wiring.Component):
@@ -85,13 +87,13 @@ class Store(wiring.Component):
         super().__init__({
             "windows": In(windows_layout()),
             "halt": In(1),
-            "aw": Out(stream.Signature(axi4.address_layout())),
+            "aw": Out(stream.Signature(axi4.address_layout(config))),
             "w": Out(stream.Signature(axi4.write_layout(config))),
-            "b": In(stream.Signature(axi4.response_layout())),
-            "ar": Out(stream.Signature(axi4.address_layout())),
+            "b": In(stream.Signature(axi4.response_layout(config))),
+            "ar": Out(stream.Signature(axi4.address_layout(config))),
             "r": In(stream.Signature(axi4.read_layout(config))),
-            "i_commands": In(stream.Signature(command_layout(Queue.STORE))),
-            "tokens": Out(token_signature()),
+            "i_commands": In(stream.Signature(command_layout(config, Queue.STORE))),
+            "tokens": Out(token_signature(config)),
             "post_fetch": Out(1),
             "post_vector": Out(clog2(config.acc_vectors)),
             "post_block": Out(clog2(config.out_cols // lanes)),
@@ -103,7 +105,7 @@ class Store(wiring.Component):
             "table_select": Out(clog2(TABLES)),
             "table_indices": Out(data.ArrayLayout(8, lanes)),
             "table_values": In(data.ArrayLayout(8, lanes)),
-            "counters": In(data.ArrayLayout(64, len(COUNTERS))),
+            "counters": In(data.ArrayLayout(64, len(counters(config)))),
             "overflow": Out(1),
             "activity": Out(activity_layout()),
             "idle": Out(1),
@@ -136,19 +138,19 @@ class Store(wiring.Component):
         pipeline."""
         command = self.i_commands.payload
         store = fields_of(command, Opcode.STORE)
-        counters = Signal()
+        is_counters = Signal()
         self.walking = Signal()
         self.walk_ends = Signal()
         self.start = Signal()
         self.wide, self.with_residual = Signal(), Signal()
-        self.channels = Signal(range(max(self.config.out_cols, COUNTER_WORDS) + 1))
+        self.channels = Signal(range(max(self.config.out_cols, counter_words(self.config)) + 1))
         self.entry_block, self.channel_block = Signal.like(self.parameter_block), Signal.like(self.parameter_block)
-        self.signal = Signal(len(QUEUES))
+        self.signal = Signal(len(queues(self.config)))
         self.context = Signal()  # of the instruction that is walked; the next one has the other
         self.in_use = Signal(2)
-        self.settings = [Signal(settings_layout(), name=f"settings_{context}") for context in range(2)]
+        self.settings = [Signal(settings_layout(self.config), name=f"settings_{context}") for context in range(2)]
         m.d.comb += [
-            counters.eq(command.opcode == Opcode.STORE_COUNTERS),  # its fields read as a STORE of nothing
+            is_counters.eq(command.opcode == Opcode.STORE_COUNTERS),  # its fields read as a STORE of nothing
             self.tokens.wait.eq(command.wait),
             self.start.eq(self.i_commands.valid & self.tokens.granted & ~self.halt & (~self.walking | self.walk_ends)
                           & ~self.in_use.bit_select(~self.context, 1) & self.residual.i_residuals.ready),
@@ -158,8 +160,8 @@ class Store(wiring.Component):
             self.walk.i_address.eq(store.address),
             self.walk.i_stride.eq(store.stride),
             self.walk.i_row_stride.eq(store.row_stride),
-            self.walk.i_vectors.eq(Mux(counters, 1, store.vectors)),
-            self.walk.i_vector_rows.eq(Mux(counters, 1, store.vector_rows)),
+            self.walk.i_vectors.eq(Mux(is_counters, 1, store.vectors)),
+            self.walk.i_vector_rows.eq(Mux(is_counters, 1, store.vector_rows)),
             self.residual.i_residuals.valid.eq(self.start & (store.residual != 0)),
             self.residual.i_residuals.payload.address.eq(store.residual_address),
             self.residual.i_residuals.payload.stride.eq(store.residual_stride),
@@ -174,7 +176,7 @@ class Store(wiring.Component):
                 self.context.eq(~self.context),
                 self.wide.eq(store.format == OutputFormat.INT32),
                 self.with_residual.eq(store.residual != 0),
-                self.channels.eq(Mux(counters, COUNTER_WORDS, store.channels)),
+                self.channels.eq(Mux(is_counters, counter_words(self.config), store.channels)),
                 self.channel_block.eq(store.channel >> clog2(self.config.post_lanes)),
                 self.signal.eq(command.signal),
             ]
@@ -182,7 +184,7 @@ class Store(wiring.Component):
             with m.If(self.start & (self.context != context)):
                 m.d.sync += [
                     settings.wide.eq(store.format == OutputFormat.INT32),
-                    settings.counters.eq(counters),
+                    settings.counters.eq(is_counters),
                     settings.residual_wide.eq(store.residual == ResidualFormat.INT32),
                     settings.residual_signed.eq(store.residual == ResidualFormat.INT8),
                     settings.residual_multiplier.eq(Mux(store.residual != 0, store.residual_multiplier, 0)),
@@ -247,8 +249,8 @@ class Store(wiring.Component):
         """A run per row, at the row's first slot. Each row that is not yet with the writer has a word reserved, save
         perhaps the one that is walked, whose run came when it had: there is always room for a run."""
         bus = self.config.bus_bytes
-        beat_bits = clog2(max(4 * self.config.out_cols, 4 * COUNTER_WORDS) // bus + 3)
-        layout = data.StructLayout({"address": DMA_ADDR_BITS, "beats": beat_bits, "signal": len(QUEUES)})
+        beat_bits = clog2(max(4 * self.config.out_cols, 4 * counter_words(self.config)) // bus + 3)
+        layout = data.StructLayout({"address": DMA_ADDR_BITS, "beats": beat_bits, "signal": len(queues(self.config))})
         m.submodules.runs = runs = SyncFIFO(width=layout.size, depth=Writer.WORDS)
         asked, run = data.View(layout, runs.w_data), data.View(layout, runs.r_data)
         first_byte = self.walk.address[:clog2(bus)]
@@ -306,7 +308,7 @@ class Store(wiring.Component):
 
     def _settings(self, m, slot, name: str):
         """Those of the instruction that a slot belongs to."""
-        settings = Signal(settings_layout(), name=f"settings_{name}")
+        settings = Signal(settings_layout(self.config), name=f"settings_{name}")
         m.d.comb += settings.eq(Mux(slot.context, self.settings[1].as_value(), self.settings[0].as_value()))
         return settings
 
@@ -330,7 +332,7 @@ class Store(wiring.Component):
 
     def _counted(self, m):
         """The next words of the counters."""
-        words = -(-COUNTER_WORDS // self.config.post_lanes) * self.config.post_lanes
+        words = -(-counter_words(self.config) // self.config.post_lanes) * self.config.post_lanes
         snapshot = Signal(words * ACC_BITS)
         counted = Signal.like(self.post_values)
         with m.If(self.slot.valid):

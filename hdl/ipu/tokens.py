@@ -4,15 +4,16 @@ from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..config import Config
 from ..csr import Cause
-from ..isa import QUEUES
+from ..isa import queues
 from .fault import fault_layout, raise_fault
 
 #: Width of a token counter.
 COUNTER_BITS = 8
 
 
-def token_signature() -> wiring.Signature:
+def token_signature(config: Config) -> wiring.Signature:
     """How a queue asks for tokens and gives them, as seen from the queue.
 
     ``wait`` names the queues to take one token each from; ``granted`` rises combinationally if all are there; ``take``
@@ -20,11 +21,11 @@ def token_signature() -> wiring.Signature:
     depend on ``take``.
     """
     return wiring.Signature({
-        "wait": Out(len(QUEUES)),
+        "wait": Out(len(queues(config))),
         "take": Out(1),
         "granted": In(1),
-        "signal": Out(len(QUEUES)),
-        "release": Out(len(QUEUES)),
+        "signal": Out(len(queues(config))),
+        "release": Out(len(queues(config))),
     })
 
 
@@ -35,13 +36,13 @@ class Tokens(wiring.Component):
 
     Members
     -------
-    queues : In(token_signature).array(3)
+    queues : In(token_signature), an array in the order of :func:`hdl.isa.queues`
     fault : Out(fault_layout)
     """
 
-    def __init__(self):
+    def __init__(self, config: Config):
         super().__init__({
-            "queues": In(token_signature()).array(len(QUEUES)),
+            "queues": In(token_signature(config)).array(len(queues(config))),
             "fault": Out(fault_layout()),
         })
 

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..cim.loader import plane_count_bits
 from ..config import Config, clog2
-from ..isa import POSITION_BITS, QUEUES, Opcode, Queue
+from ..isa import POSITION_BITS, Opcode, Queue, queues
 from .decode import command_layout, fields_of
 
 
@@ -26,7 +26,7 @@ def vector_layout(config: Config) -> data.StructLayout:
         "opens": 1,
         "closes": 1,
         "final": 1,
-        "signal": len(QUEUES),
+        "signal": len(queues(config)),
         "act_signed": 1,
         "zero_point": 8,
     })
@@ -95,9 +95,9 @@ class Walk(wiring.Component):
     def __init__(self, config: Config):
         self.config = config
         super().__init__({
-            "i_commands": In(stream.Signature(command_layout(Queue.COMPUTE))),
+            "i_commands": In(stream.Signature(command_layout(config, Queue.COMPUTE))),
             "granted": In(1),
-            "wait": Out(len(QUEUES)),
+            "wait": Out(len(queues(config))),
             "take_tokens": Out(1),
             "halt": In(1),
             "bank_ready": In(1),

@@ -49,7 +49,7 @@ class Weights(wiring.Component):
         super().__init__({
             "windows": In(windows_layout()),
             "halt": In(1),
-            "ar": Out(stream.Signature(axi4.address_layout())),
+            "ar": Out(stream.Signature(axi4.address_layout(config))),
             "r": In(stream.Signature(axi4.read_layout(config))),
             "i_weights": In(stream.Signature(weights_layout())),
             "o_words": Out(stream.Signature(config.bus_bits)),

@@ -13,8 +13,9 @@ DMA_ADDR_BITS = ADDR_BITS + 10
 
 
 def window_layout() -> data.StructLayout:
-    """``base`` is the first byte, ``limit`` the first byte after the window."""
-    return data.StructLayout({"base": ADDR_BITS + 1, "limit": ADDR_BITS + 1, "read": 1, "write": 1})
+    """``base`` is the first byte, ``limit`` the first byte after the window; who may do what: programs read and write,
+    the partners at the links (``remote``) write."""
+    return data.StructLayout({"base": ADDR_BITS + 1, "limit": ADDR_BITS + 1, "read": 1, "write": 1, "remote": 1})
 
 
 def windows_layout() -> data.ArrayLayout:
@@ -22,7 +23,8 @@ def windows_layout() -> data.ArrayLayout:
 
 
 class WindowCheck(wiring.Component):
-    """Is a range of bytes within one window that permits the access, and within the bus's address space? Combinational.
+    """Is a range of bytes within one window that permits the access, and within the bus's address space? Without a
+    permission: is it within the address space? Combinational.
 
     Members
     -------
@@ -32,7 +34,7 @@ class WindowCheck(wiring.Component):
     allowed : Out(1)
     """
 
-    def __init__(self, permission: str):
+    def __init__(self, permission: str | None):
         self.permission = permission
         super().__init__({
             "windows": In(windows_layout()),
@@ -44,6 +46,6 @@ class WindowCheck(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         within = Cat(window[self.permission] & (self.first >= window.base) & (self.end <= window.limit)
-                     for window in self.windows)
-        m.d.comb += self.allowed.eq(within.any() & (self.end <= 1 << ADDR_BITS))
+                     for window in self.windows).any() if self.permission else 1
+        m.d.comb += self.allowed.eq(within & (self.end <= 1 << ADDR_BITS))
         return m

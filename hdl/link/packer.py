@@ -27,7 +27,7 @@ class Packer(wiring.Component):
     advance, enable, first, last : In(1)
         A word of the flit is made; it may carry payload; it is the first, the last of its flit.
     word : Out(word_bits)
-        Units that carry nothing have any value.
+        Units that carry nothing are zero or what a channel without credit offers, never what an empty one shows.
     begins : Out(channels)
         A beat of this channel is taken in this cycle.
     beats : Out(5), channel : Out(2), carries : Out(1)
@@ -96,7 +96,7 @@ class Packer(wiring.Component):
             for v in range(channels):
                 with m.Case(v):
                     m.d.comb += [
-                        beat.eq(self.i_payload[v].payload),
+                        beat.eq(Mux(self.i_payload[v].valid, self.i_payload[v].payload, 0)),
                         begin.eq(self.enable & room & wanted[v] & (self.first | contiguous)),
                         self.begins[v].eq(begin & self.advance),
                         self.i_payload[v].ready.eq(self.begins[v]),

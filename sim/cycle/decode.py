@@ -13,13 +13,14 @@ from hdl.isa import (
     FIELDS,
     HEAD,
     QUEUE_OF,
-    QUEUES,
     Instruction,
     Opcode,
     Queue,
     body_layout,
     head_layout,
     illegal_fields,
+    opcodes,
+    queues,
 )
 
 from .compiled import entry_point
@@ -100,11 +101,11 @@ class _Format(NamedTuple):
 
 
 @cache
-def _format() -> _Format:
+def _format(config: Config) -> _Format:
     kind = np.full(256, -1, np.int64)
     fields = np.zeros((len(Opcode), len(NAMES), 3), np.int64)
     reserved = np.zeros((len(Opcode), WORDS), np.uint64)
-    for number, opcode in enumerate(Opcode):
+    for number, opcode in enumerate(opcodes(config)):
         kind[opcode] = number
         mask, start = 0, 0
         for layout in (head_layout(), body_layout(opcode)):
@@ -116,7 +117,7 @@ def _format() -> _Format:
                     fields[number, ROW[name]] = start + field.offset, shape.width, shape.signed
             start += layout.size
         reserved[number] = np.frombuffer(mask.to_bytes(INSTRUCTION_BYTES, "little"), np.uint64)
-    return _Format(kind, np.array([QUEUE_OF[opcode] for opcode in Opcode], np.int64), fields, reserved)
+    return _Format(kind, np.array([QUEUE_OF[opcode] for opcode in opcodes(config)], np.int64), fields, reserved)
 
 
 @entry_point
@@ -197,11 +198,11 @@ def decode(config: Config, memory: np.ndarray, entry: int, count: int) -> Code:
     records = memory[entry:entry + count * INSTRUCTION_BYTES].copy().view(np.uint64).reshape(count, WORDS)
     queue = np.empty(count, np.int64)
     values = np.empty((len(NAMES), count), np.int64)
-    begins, ends = np.zeros((2, len(QUEUES)), np.int64)
-    form = _format()
-    bad, why = unpack(records, form.kind, form.queue, form.fields, form.reserved, sum(1 << q for q in QUEUES), queue,
-                      values, begins, ends)
-    by_queue = {q: Commands(values[:, begin:end]) for q, begin, end in zip(QUEUES, begins.tolist(), ends.tolist())}
+    begins, ends = np.zeros((2, len(queues(config))), np.int64)
+    form = _format(config)
+    bad, why = unpack(records, form.kind, form.queue, form.fields, form.reserved, (1 << len(queues(config))) - 1,
+                      queue, values, begins, ends)
+    by_queue = {q: Commands(values[:, begin:end]) for q, begin, end in zip(queues(config), begins.tolist(), ends.tolist())}
     if why != LEGAL:
         sentence = {NO_OPCODE: f"there is no opcode {int(records[bad, 0]) & 0xFF:#04x}",
                     RESERVED: "its reserved bits must be zero", NO_QUEUE: "it names a queue that does not exist"}[why]

@@ -1,6 +1,7 @@
 """A core's storage, and what each instruction does to it and to memory."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,6 +121,11 @@ class Core:
             case Opcode.STORE_COUNTERS:
                 # What they count depends on time, which this model does not have.
                 self._write(f, f["address"], np.zeros(8 * len(COUNTERS), np.uint8))
+
+    def sent(self, f: Instruction) -> Iterator[np.ndarray]:
+        """Each row, uint8 [row_bytes], that a SEND reads."""
+        for row in range(f["rows"]):
+            yield self._read(f, f["address"] + row * f["stride"], f["row_bytes"])
 
     def _memory(self, f: Instruction, address: int, length: int) -> np.ndarray:
         if address + length > len(self.memory):

@@ -5,17 +5,13 @@ from pathlib import Path
 from hdl.link.parameters import LinkParameters
 from hdl.verilog import Generated
 
+from .harness import CHANNEL_INPUTS, LINK_CHANNEL
+from .netlist import instance, module, wires
+
 #: The channel and the traffic, in Verilog: ``extra_sources`` of a build.
-SOURCES = (Path(__file__).with_name("link_channel.sv"), Path(__file__).with_name("link_traffic.sv"))
+SOURCES = (LINK_CHANNEL, Path(__file__).with_name("link_traffic.sv"))
 
 TOP = "link_pair"
-
-#: Inputs of the channel that are ports of the pair, with their widths for a number of lanes.
-CHANNEL_INPUTS = {
-    "seed": lambda lanes: 64, "load": lambda lanes: 1, "delay": lambda lanes: 16, "skew": lambda lanes: 16 * lanes,
-    "order": lambda lanes: 4 * lanes, "invert": lambda lanes: lanes, "dead": lambda lanes: lanes,
-    "interval": lambda lanes: 64, "burst": lambda lanes: 1,
-}
 
 
 def link_pair(link: Generated, parameters: LinkParameters) -> Generated:
@@ -42,8 +38,8 @@ def link_pair(link: Generated, parameters: LinkParameters) -> Generated:
                    "received": ("output", counts), "lost": ("output", 32), "doubled": ("output", 32),
                    "corrupt": ("output", 32)}
         ports |= {f"{end}_{name}": shape for name, shape in traffic.items()}
-        body += [f"  wire [{lanes * p.lane_bits - 1}:0] {end}_o_lanes, {end}_i_lanes;",
-                 f"  wire [{channels * bits - 1}:0] {end}_i_payload, {end}_o_payload;"]
+        body += wires({f"{end}_{way}_lanes": lanes * p.lane_bits for way in "oi"}
+                      | {f"{end}_{way}_payload": channels * bits for way in "io"})
         pins = {"clk": f"{end}_clk", "rst": f"{end}_rst",
                 "receive_clock": f"{end}_control[2] ? {end}_clk : {other}_clk"}
         pins |= {name: f"{end}_{name}" for name in own}
@@ -56,23 +52,14 @@ def link_pair(link: Generated, parameters: LinkParameters) -> Generated:
                          f"{way}_payload__{v}__ready": f"{end}_{way}_ready[{v}]",
                          f"{way}_payload__{v}__payload": f"{end}_{way}_payload[{v * bits} +: {bits}]"}
         assert pins.keys() == link.ports.keys()
-        body.append(_instance(link.name, f"link_{end}", pins))
-        body.append(_instance(f"link_traffic #(.WORD_BITS({bits}), .CHANNELS({channels}))", f"traffic_{end}",
-                              {"clk": f"{end}_clk", "i_payload": f"{end}_i_payload", "o_payload": f"{end}_o_payload"}
-                              | {name: f"{end}_{name}" for name in traffic}))
+        body.append(instance(link.name, f"link_{end}", pins))
+        body.append(instance("link_traffic", f"traffic_{end}",
+                             {"clk": f"{end}_clk", "i_payload": f"{end}_i_payload", "o_payload": f"{end}_o_payload"}
+                             | {name: f"{end}_{name}" for name in traffic}, {"WORD_BITS": bits, "CHANNELS": channels}))
         ports |= {f"{incoming}_{name}": ("input", width(lanes)) for name, width in CHANNEL_INPUTS.items()}
         ports[f"{incoming}_errors"] = ("output", 32)
-        body.append(_instance(f"link_channel #(.LANES({lanes}), .LANE_BITS({p.lane_bits}))", f"channel_{incoming}",
-                              {"clk": f"{other}_clk", "i_lanes": f"{other}_o_lanes", "o_lanes": f"{end}_i_lanes"}
-                              | {name: f"{incoming}_{name}" for name in (*CHANNEL_INPUTS, "errors")}))
-    declarations = ",\n".join(f"  {direction} wire {_range(width)}{name}" for name, (direction, width) in ports.items())
-    text = f"module {TOP} (\n{declarations}\n);\n" + "\n".join(body) + "\nendmodule\n"
-    return Generated(TOP, f"{link.text}\n{text}", ports)
-
-
-def _instance(module: str, name: str, pins: dict[str, str]) -> str:
-    return f"  {module} {name} ({', '.join(f'.{port}({net})' for port, net in pins.items())});"
-
-
-def _range(bits: int) -> str:
-    return f"[{bits - 1}:0] " if bits > 1 else ""
+        body.append(instance("link_channel", f"channel_{incoming}",
+                             {"clk": f"{other}_clk", "i_lanes": f"{other}_o_lanes", "o_lanes": f"{end}_i_lanes"}
+                             | {name: f"{incoming}_{name}" for name in (*CHANNEL_INPUTS, "errors")},
+                             {"LANES": lanes, "LANE_BITS": p.lane_bits}))
+    return module(TOP, ports, body, link.text)

@@ -31,7 +31,7 @@ def test_the_hash_follows_every_field_but_the_name():
     assert edge.with_(name="other").hash == edge.hash
     changed = {"rows": 128, "cols": 32, "grid_k": 1, "grid_n": 1, "cores": 2, "planes": 7, "bus_bits": 256,
                "acc_vectors": 128, "act_bytes": 1 << 15, "post_lanes": 8, "outstanding_reads": 8,
-               "prefetch_beats": 64, "spare_cols": 0, "link_lanes": 4}
+               "prefetch_beats": 64, "spare_cols": 0, "links": 1, "link_lanes": 4}
     assert set(changed) == {f.name for f in dataclasses.fields(Config)} - {"name"}
     hashes = set()
     for name, value in changed.items():
@@ -59,6 +59,11 @@ def test_the_hash_follows_every_field_but_the_name():
     ({"outstanding_reads": 3}, "outstanding_reads must be a power of two from 1 to 16, not 3"),
     ({"prefetch_beats": 32}, "prefetch_beats must be a power of two of at least 64, not 32"),
     ({"spare_cols": 5}, "spare_cols must be from 0 to 4, not 5"),
+    ({"links": 3}, "links must be from 0 to 2, not 3"),
+    *(({"links": 1, "link_lanes": lanes}, "link_lanes must be a power of two that leaves each lane 8 to 64 of the 512 "
+                                          f"bits of the bus, not {lanes}") for lanes in (3, 4)),
+    ({"links": 1, "spare_cols": 3, "grid_k": 8, "grid_n": 8},
+     "links must be 0 with more than 128 spare columns, not 1 with 192"),
     ({"link_lanes": 17}, "link_lanes must be from 1 to 16, not 17"),
     ({"name": "no name"}, "name must be an identifier, not 'no name'"),
     ({"cols": 4, "grid_k": 4, "grid_n": 2}, "cols must be at least bus_bits / rows = 8, or the whole grid one macro, "

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hdl.config import INSTRUCTION_BYTES, configuration
+from hdl.config import CONFIGS, INSTRUCTION_BYTES, configuration
 from hdl.isa import (
     FIELDS,
     QUEUE_OF,
@@ -13,7 +13,11 @@ from hdl.isa import (
     fields_layout,
     format_range,
     illegal_fields,
+    opcodes,
+    queues,
 )
+
+LINKED = configuration("small").with_(links=2)
 
 
 @pytest.mark.parametrize("opcode", Opcode)
@@ -53,11 +57,23 @@ def test_an_unknown_field_is_refused():
     (bytes(63), "an instruction is 64 bytes, not 63"),
     (bytes([1, 0, 0, 1]) + bytes(60), "reserved bits of LOAD_WEIGHTS must be zero"),
     (bytes([1]) + bytes(62) + b"\x80", "reserved bits of LOAD_WEIGHTS must be zero"),
-    (bytes([0x10, 1 << Queue.LINK]) + bytes(62), "GEMM names a queue that does not exist"),
+    (bytes([0x10, 1 << Queue.VECTOR]) + bytes(62), "GEMM names a queue that does not exist"),
 ])
 def test_what_is_no_instruction_is_refused(record, message):
     with pytest.raises(ValueError, match=message):
         Instruction.decode(record)
+
+
+def test_queues_and_instructions_of_links():
+    for config in CONFIGS.values():
+        assert len(queues(config)) == 3
+        assert set(Opcode) - set(opcodes(config)) == {Opcode.SEND, Opcode.RECV}
+    assert queues(LINKED) == tuple(Queue(number) for number in range(5))
+    assert opcodes(LINKED) == tuple(Opcode)
+    record = Instruction(Opcode.GEMM, {}, signal=(Queue.LINK,)).encode()
+    assert Instruction.decode(record, queues(LINKED)).signal == (Queue.LINK,)
+    with pytest.raises(ValueError, match=r"^GEMM names a queue that does not exist$"):
+        Instruction.decode(record, queues(CONFIGS["small"]))
 
 
 LEGAL = {
@@ -72,18 +88,22 @@ LEGAL = {
                    "format": 1, "table": 2, "residual": 2, "release": 7, "low": -128, "high": 127,
                    "residual_address": 3, "residual_multiplier": 0x5F7F_FFFF},
     Opcode.STORE_COUNTERS: {"address": 3},
+    Opcode.SEND: {"address": 67, "remote_address": 3, "row_bytes": 5, "rows": 2, "stride": 8, "port": 1, "post": 1,
+                  "semaphore": 15, "release": 31},
+    Opcode.RECV: {"port": 1, "semaphore": 15, "count": 1},
 }
 
 
 @pytest.mark.parametrize("opcode", Opcode)
 def test_the_examples_are_legal(opcode):
-    assert illegal_fields(configuration("small"), Instruction(opcode, LEGAL[opcode])) == []
+    assert illegal_fields(LINKED, Instruction(opcode, LEGAL[opcode])) == []
 
 
 @pytest.mark.parametrize(("opcode", "change", "named"), [
     *((opcode, {"address": 4}, "address")
       for opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_TABLE)),
-    *((opcode, {"address": 1 << 40}, "address") for opcode in Opcode if opcode != Opcode.GEMM),
+    *((opcode, {"address": 1 << 40}, "address") for opcode in FIELDS
+      if "address" in FIELDS[opcode] and opcode != Opcode.SEND),
     (Opcode.LOAD_WEIGHTS, {"steps": 0}, "steps"), (Opcode.LOAD_WEIGHTS, {"beats": 0}, "beats"),
     *((Opcode.LOAD_ACTIVATIONS, {name: 0}, name) for name in ("row_bytes", "rows", "blocks")),
     (Opcode.LOAD_ACTIVATIONS, {"buffer_address": 4067}, "buffer_address"),
@@ -107,14 +127,21 @@ def test_the_examples_are_legal(opcode):
     (Opcode.STORE, {"residual": 3}, "residual_multiplier"),
     (Opcode.STORE, {"residual": 3, "residual_multiplier": 1 << 31}, "residual_multiplier"),
     (Opcode.STORE, {"residual": 3, "residual_multiplier": 0, "residual_zero_point": 1}, "residual_zero_point"),
-    (Opcode.STORE, {"release": 8}, "release"),
+    (Opcode.STORE, {"release": 32}, "release"),
     (Opcode.STORE, {"residual_multiplier": 0x5F80_0000}, "residual_multiplier"),
     (Opcode.STORE, {"residual_multiplier": 0xFFC0_0000}, "residual_multiplier"),
     (Opcode.STORE, {"low": -129}, "low"), (Opcode.STORE, {"high": 128}, "high"),
     (Opcode.STORE, {"low": 5, "high": 4}, "low"),
+    (Opcode.SEND, {"address": 1 << 40 | 3}, "address"),
+    (Opcode.SEND, {"remote_address": 1 << 40 | 3}, "remote_address"),
+    (Opcode.SEND, {"remote_address": 4}, "remote_address"), (Opcode.SEND, {"remote_stride": 4}, "remote_stride"),
+    (Opcode.SEND, {"row_bytes": 0}, "row_bytes"), (Opcode.SEND, {"port": 2}, "port"),
+    (Opcode.SEND, {"post": 2}, "post"), (Opcode.SEND, {"semaphore": 16}, "semaphore"), (Opcode.SEND, {"release": 32}, "release"),
+    (Opcode.RECV, {"port": 2}, "port"), (Opcode.RECV, {"padding": 1}, "padding"),
+    (Opcode.RECV, {"semaphore": 16}, "semaphore"), (Opcode.RECV, {"count": 0}, "count"),
 ])
 def test_each_rule_is_named_when_it_is_broken(opcode, change, named):
-    broken = illegal_fields(configuration("small"), Instruction(opcode, LEGAL[opcode] | change))
+    broken = illegal_fields(LINKED, Instruction(opcode, LEGAL[opcode] | change))
     assert len(broken) == 1
     assert broken[0].startswith(f"{opcode.name} {named} must be ")
 
@@ -141,8 +168,18 @@ def test_what_is_none_has_no_first(count, first):
     assert [sentence.split()[1] for sentence in broken] == [count, first]
 
 
-def test_release_is_a_field_of_store():
+def test_a_send_of_nothing_has_no_bytes():
+    assert illegal_fields(LINKED, Instruction(Opcode.SEND, LEGAL[Opcode.SEND] | {"rows": 0, "row_bytes": 0})) == []
+
+
+def test_a_chip_without_links_has_no_port():
+    broken = illegal_fields(configuration("small"), Instruction(Opcode.RECV, LEGAL[Opcode.RECV]))
+    assert broken == ["RECV port must be below 0, not 1"]
+
+
+def test_release_is_a_field_of_store_and_send():
     assert Instruction(Opcode.STORE, {"release": 5}).release == 5
+    assert Instruction(Opcode.SEND, {"release": 5}).release == 5
     assert Instruction(Opcode.GEMM, {}).release == 0
 
 

@@ -13,7 +13,7 @@ def program():
     x, y = Tensor(1024, (2, 10), "int8", 16), Tensor(2048, (2, 3), "int32", 16)
     return Program.assemble(configuration("small"), [Instruction(Opcode.GEMM, {"steps": 1, "vectors": 1})], entry=64,
                             segments=[(512, b"abc")], memory_bytes=4096, inputs={"x": x}, outputs={"y": y},
-                            writable=(2048, 4096))
+                            writable=(2048, 4096), remote=(3072, 4096))
 
 
 def test_a_file_round_trips(program, tmp_path):

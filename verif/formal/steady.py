@@ -149,7 +149,7 @@ def _requantise(store):
 
 #: Formal tops by name. Bursts and FIFOs are shorter than in any configuration where a parameter allows it.
 STREAMS: dict[str, Callable[[Config], FormalTop]] = {
-    "RoundRobin": lambda config: SteadyStreams(RoundRobin(axi4.address_layout(), 3)),
+    "RoundRobin": lambda config: SteadyStreams(RoundRobin(axi4.address_layout(config), 3)),
     "BurstSplitter": lambda config: SteadyStreams(BurstSplitter(config, permission="read", max_beats=4)),
     "Reader": lambda config: SteadyStreams(Reader(config, channel=1, depth=4), further=_address_waits),
     "Writer": lambda config: SteadyStreams(Writer(config), further=_address_waits),

@@ -26,7 +26,7 @@ EXAMPLE_WEIGHTS = [
 ]
 EXAMPLE_M, EXAMPLE_E = [0, 0, 3, 0], [0, 0, 4, 3]
 
-PRESENT = (Queue.LOAD, Queue.COMPUTE, Queue.STORE)
+PRESENT = (Queue.LOAD, Queue.COMPUTE, Queue.STORE, Queue.LINK, Queue.RECEIVE)
 
 
 @pytest.fixture(params=CONFIGURATIONS)
@@ -305,7 +305,7 @@ def store(draw: Draw) -> dict[str, int]:
         "format": output_format,
         "table": draw(0, 2) if output_format else 0,
         "residual": residual,
-        "release": draw(0, 7),
+        "release": draw(0, 31),
         "zero_point": draw(-(2**15), 2**15 - 1),
         "low": low,
         "high": draw(low, largest),
@@ -321,6 +321,26 @@ def store_counters(draw: Draw) -> dict[str, int]:
     return {"address": draw(0, 2**40 - 1)}
 
 
+def send(draw: Draw) -> dict[str, int]:
+    address, stride = draw(0, 2**40 - 1), draw(0, 2**32 - 1)
+    return {
+        "address": address,
+        "remote_address": 64 * draw(0, 2**34 - 1) + address % 64,
+        "row_bytes": draw(1, 2**24 - 1),
+        "rows": draw(0, 2**16 - 1),
+        "stride": stride,
+        "remote_stride": 64 * draw(0, 2**26 - 1) + stride % 64,
+        "port": draw(0, 1),
+        "post": draw(0, 1),
+        "semaphore": draw(0, 15),
+        "release": draw(0, 31),
+    }
+
+
+def recv(draw: Draw) -> dict[str, int]:
+    return {"port": draw(0, 1), "semaphore": draw(0, 15), "count": draw(1, 2**16 - 1)}
+
+
 RANDOM_FIELDS = {
     Opcode.LOAD_WEIGHTS: load_weights,
     Opcode.LOAD_ACTIVATIONS: load_activations,
@@ -329,6 +349,8 @@ RANDOM_FIELDS = {
     Opcode.GEMM: gemm,
     Opcode.STORE: store,
     Opcode.STORE_COUNTERS: store_counters,
+    Opcode.SEND: send,
+    Opcode.RECV: recv,
 }
 """For each opcode, field values that are legal for a bus of 64 bytes and memories that are large enough."""
 
@@ -368,8 +390,8 @@ def test_each_bit_of_each_field(opcode: Opcode) -> None:
         for i in range(width):
             value = -(2**i) if field.signed and i == width - 1 else 2**i
             record = Instruction(opcode, {**zeros, field.name: value}).encode()
-            if field.name == "release" and i > 2:
-                with pytest.raises(ValueError, match=r"^The field release of a STORE names a reserved queue"):
+            if field.name == "release" and i > 4:
+                with pytest.raises(ValueError, match=rf"^The field release of a {opcode.name} names a reserved queue"):
                     decode_instruction(record)
                 continue
             read = decode_instruction(record)
@@ -396,14 +418,14 @@ def test_bad_records_are_refused() -> None:
     record = Instruction(Opcode.GEMM, drawn(Opcode.GEMM, np.random.default_rng(0))).encode()
     with pytest.raises(ValueError, match=r"^An instruction is 64 bytes, not 63\.$"):
         decode_instruction(record[:-1])
-    for opcode in set(range(256)) - {0x01, 0x02, 0x03, 0x04, 0x10, 0x20, 0x21}:
+    for opcode in set(range(256)) - {0x01, 0x02, 0x03, 0x04, 0x10, 0x20, 0x21, 0x30, 0x31}:
         with pytest.raises(ValueError, match=r"^There is no opcode 0x[0-9a-f]{2}\.$"):
             decode_instruction(bytes([opcode]) + record[1:])
     for i in range(3, 64 // 8):
         with pytest.raises(ValueError, match=r"^Bits 63:24 of a GEMM are not zero\.$"):
             decode_instruction(record[:i] + b"\x01" + record[i + 1 :])
     for byte, name in ((1, "wait"), (2, "signal")):
-        for queue in range(3, 8):
+        for queue in range(5, 8):
             broken = record[:byte] + bytes([1 << queue]) + record[byte + 1 :]
             with pytest.raises(ValueError, match=rf"^The field {name} of a GEMM names a reserved queue"):
                 decode_instruction(broken)

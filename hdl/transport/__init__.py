@@ -1,0 +1,1 @@
+"""The transport: remote memory writes and semaphores over chip-to-chip links."""

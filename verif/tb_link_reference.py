@@ -286,9 +286,11 @@ BROKEN = {
     "null with beats": lambda trailer, channels: trailer._replace(type=Type.NULL, beats=1),
     "channel": lambda trailer, channels: trailer._replace(channel=channels),
 }
+if bench_parameters(test_config()).units > 1:  # else no flit has but a remainder
+    BROKEN["channel of a remainder"] = BROKEN["channel"]
 CAUSES = {"type": Cause.WRONG_TYPE, "message": Cause.WRONG_TYPE, "credit of no channel": Cause.WRONG_TYPE,
           "length": Cause.WRONG_LENGTH, "nothing": Cause.WRONG_LENGTH, "null with beats": Cause.WRONG_LENGTH,
-          "channel": Cause.UNKNOWN_CHANNEL}
+          "channel": Cause.UNKNOWN_CHANNEL, "channel of a remainder": Cause.UNKNOWN_CHANNEL}
 
 
 @cocotb.test()
@@ -306,15 +308,18 @@ async def test_link_refuses(dut, name):
         flit = flit_of(message, value)
         trailer = unseal(flit)
         assert trailer is not None
-        # "nothing" and "null with beats" are broken NULL flits, all others DATA flits that begin with a beat
+        # "nothing" and "null with beats" are broken NULL flits, all others DATA flits, one of them without beats
         wanted = Type.NULL if name in ("nothing", "null with beats") else Type.DATA
-        if trailer.type != wanted or (wanted == Type.DATA and not trailer.beats):
+        begins = name != "channel of a remainder"
+        if trailer.type != wanted or (wanted == Type.DATA and bool(trailer.beats) != begins):
             return flit
         return seal(flit[:-1], BROKEN[name](trailer, meet.parameters.channels))
 
     meet.partner.sender.flit = broken  # type: ignore[method-assign]
     if name not in ("nothing", "null with beats"):
-        meet.partner.send(0, 1)
+        for _ in range(meet.parameters.flit_words):  # the last of them ends in a flit of its own
+            meet.partner.send(0, 1)
+            meet.from_partner[0].append(1)
     await down(meet, partner=CAUSES[name], cycles=5000)
     assert meet.counters["refused"] == 1
     assert Cause(meet.status["refused"]) == CAUSES[name]
@@ -341,6 +346,34 @@ async def test_link_refuses_beats_without_credit(dut):
     assert len(meet.at_link[1]) <= meet.parameters.receive_beats
     meet.check()
     await restart(meet)
+
+
+@cocotb.test()
+async def test_beats_of_the_session_before(dut):
+    """What the RTL's user has not read is there in the next session, and so much less is allowed until it is read."""
+    meet = make(dut)
+    await meet.start()
+    await meet.up()
+    meet.take = 0
+    old = [meet.random.getrandbits(meet.parameters.word_bits) for _ in range(5)]
+    for beat in old:
+        meet.partner.send(1, beat)
+    await meet.until(lambda: not meet.partner.undelivered and not any(meet.partner.sender.waiting), 5000, "delivery")
+    await meet.cycles(2 * meet.parameters.flit_words)
+    meet.control(enable=0)
+    meet.partner.disable()
+    await meet.cycles(200)
+    meet.forget()
+    meet.from_partner[1] += old
+    meet.begin()
+    await meet.up()
+    meet.traffic(meet.parameters.receive_beats)
+    await meet.until(lambda: not meet.partner.sender.waiting[0], 5000, "a full buffer")
+    await meet.cycles(20 * meet.parameters.flit_words)
+    assert len(meet.partner.sender.waiting[1]) == len(old)
+    assert not any(meet.at_link)
+    meet.take = 1
+    await meet.deliver()
 
 
 @cocotb.test()

@@ -22,7 +22,7 @@ class LineTransmitter(wiring.Component):
     -------
     i_line : In(stream)
     train : In(1)
-        Begins a round of training blocks.
+        Training blocks instead of line words; blocks that are being sent go on without a break.
     finish : In(1)
         The next round is the last; line words follow it.
     silent, test : In(1)
@@ -80,7 +80,7 @@ class LineTransmitter(wiring.Component):
         with m.If(round_end):
             m.d.sync += [last.eq(self.finish), self.flits.eq(self.flits | last)]
         with m.If(self.train):
-            m.d.sync += [word.eq(0), count.eq(0), last.eq(0), self.flits.eq(0)]
+            m.d.sync += [last.eq(0), self.flits.eq(0)]
         words = []
         for lane in range(p.lanes):
             info = Signal(training_layout(), name=f"info_{lane}")

@@ -75,7 +75,7 @@ class Link(wiring.Component):
     """Moves payload beats to the partner: all of them, once, in order per virtual channel, unchanged; or tells that it
     could not. See ``docs/link.md``.
 
-    A beat that is taken on ``i_payload`` while the link is idle shows on the partner's ``o_payload`` after at most 16
+    A beat that is taken on ``i_payload`` while the link is idle shows on the partner's ``o_payload`` after at most 15
     cycles plus the channel. Throughput: 23 of 24 units of each line word, less one skip word in 1024.
 
     ``i_payload`` takes nothing unless the link is up. When the link goes down, ``status.undelivered`` tells how many

@@ -2,9 +2,8 @@
 
 from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..config import clog2
 from .crc import CRC_BITS, INITIAL, crc_next
@@ -20,6 +19,7 @@ from .formats import (
     hello_layout,
 )
 from .parameters import UNIT_BITS, LinkParameters
+from .receive_buffer import ReceiveBuffer
 from .transmitter import answer_layout
 from .unpacker import Unpacker
 
@@ -37,8 +37,8 @@ class ReceiveFault(data.Struct):
 class Receiver(wiring.Component):
     """Checks flits, accepts those that come in order, tells what their trailers say.
 
-    A flit is checked in the cycle after its last word; a beat that ends in it shows on ``o_payload`` from three cycles
-    later on, if it is complete with the flit's first word, and so on. One word per cycle.
+    A flit is checked in the cycle after its last word; a beat that is complete with the flit's first word shows on
+    ``o_payload`` two cycles after the last, and so on. One word per cycle.
 
     A bad flit, and a good one whose sequence number lies ahead, set ``answer.nak`` until a flit comes that is not
     ahead, or one of a later epoch tells anew. A good flit that breaks a rule is refused: nothing after it is accepted.
@@ -234,14 +234,14 @@ class Receiver(wiring.Component):
         p, unpacker = self.parameters, self.unpacker
         m.d.comb += [unpacker.beats.eq(header.beats), unpacker.channel.eq(header.channel)]
         for v in range(p.channels):
-            fifo = m.submodules[f"buffer_{v}"] = SyncFIFOBuffered(width=p.word_bits, depth=p.receive_beats)
+            buffer = m.submodules[f"buffer_{v}"] = ReceiveBuffer(p.word_bits, p.receive_beats)
             out, allowed = self.o_payload[v], self.answer.allowed[v]
-            taken = out.valid & out.ready
+            connect(m, buffer=buffer.o_payload, out=flipped(out))
             m.d.comb += [
-                fifo.w_data.eq(unpacker.beat),
-                fifo.w_en.eq(unpacker.beat_valid & (unpacker.beat_channel == v)),
-                out.valid.eq(fifo.r_rdy), out.payload.eq(fifo.r_data), fifo.r_en.eq(out.ready),
+                buffer.beat.eq(unpacker.beat),
+                buffer.beat_valid.eq(unpacker.beat_valid & (unpacker.beat_channel == v)),
             ]
             allowance = Signal(CREDIT_BITS, init=p.receive_beats, name=f"allowance_{v}")
             m.d.comb += allowed.eq(allowance)
-            m.d.sync += allowance.eq(Mux(self.clear, p.receive_beats - fifo.level, allowance) + taken)
+            m.d.sync += allowance.eq(
+                Mux(self.clear, p.receive_beats - buffer.level, allowance) + (out.valid & out.ready))

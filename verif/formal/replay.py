@@ -18,11 +18,10 @@ from amaranth.lib import data
 from hdl.config import clog2
 from hdl.link.formats import (
     CREDIT_BITS,
+    EPOCH_BITS,
     SEQUENCE_BITS,
     Cause,
     FlitType,
-    Message,
-    acknowledgement_layout,
     header_layout,
 )
 from hdl.link.link import Link
@@ -31,16 +30,19 @@ from hdl.link.parameters import UNIT_BITS, LinkParameters
 from hdl.link.receiver import Receiver
 from hdl.link.transmitter import Transmitter
 
-from .design import FormalTop, opened, state
+from .design import FormalTop, opened, previous, state
 
 #: The shortest flits that there are, and the smallest memories.
 PARAMETERS = LinkParameters(lanes=8, lane_bits=64, channels=2, replay_flits=4, receive_beats=4)
 
 #: Bits of a word that are looked at: its lowest.
-_WORD_BITS = 1
+WORD_BITS = 1
 
 #: Flits that a passage holds.
 _PASSAGE_FLITS = 3
+
+#: Epochs after which an age is no longer counted.
+OLDEST = (1 << EPOCH_BITS) - 1
 
 
 def within(number, low, high):
@@ -48,10 +50,15 @@ def within(number, low, high):
     return (number - low)[:SEQUENCE_BITS] <= (high - low)[:SEQUENCE_BITS]
 
 
-class Passage:
-    """A queue in which items wait as long as they like; ``leaving`` takes the first out."""
+def aged(age, older):
+    """An age in epochs, which stays at what an epoch's number can tell."""
+    return Mux(older & (age != OLDEST), age + 1, age)[:EPOCH_BITS]
 
-    def __init__(self, m: Module, layout: data.Layout, *, name: str, arriving, item, leaving):
+
+class Passage:
+    """A queue in which items wait as long as they like; ``leaving`` takes the first out, ``older`` makes all older."""
+
+    def __init__(self, m: Module, layout: data.Layout, *, name: str, arriving, item, leaving, older):
         entries = [Signal(layout, name=f"{name}_{i}") for i in range(_PASSAGE_FLITS)]
         count = Signal(range(_PASSAGE_FLITS + 1), name=f"{name}_count")
         self.first = entries[0]
@@ -60,13 +67,14 @@ class Passage:
         self.waiting = [(count > i, entry) for i, entry in enumerate(entries)]
         left = (count - self.taken)[:len(count)]
         for number, (entry, after) in enumerate(zip(entries, [*entries[1:], item])):
-            m.d.sync += entry.eq(Mux(arriving & (left == number), item, Mux(self.taken, after, entry)))
+            coming = data.View(layout, Mux(arriving & (left == number), item, Mux(self.taken, after, entry)))
+            m.d.sync += [entry.eq(coming), entry.age.eq(aged(coming.age, older))]
         m.d.sync += count.eq(left + arriving)
         m.d.comb += [Assume(~arriving | (left != _PASSAGE_FLITS)), Assert(count <= _PASSAGE_FLITS, f"{name}: all fit")]
 
 
 class End:
-    """Transmitter and receiver of one end, opened, and the free inputs of both."""
+    """Transmitter and receiver of one end, opened. ``willing`` are inputs that let it run, send payload and hear."""
 
     def __init__(self, top: FormalTop, parameters: LinkParameters):
         self.link = Link(parameters)  # it is here for what it connects
@@ -80,12 +88,20 @@ class End:
         self.receive.d.sync += state(self.receive, "passed").eq(self.intact)
         top.leave_out(self.receiver.unpacker)
         self.buffers = [self.receive.submodules[f"buffer_{v}"] for v in range(parameters.channels)]
-        for buffer in self.buffers:
-            opened(buffer, platform=None)
-        top.release(self.transmitter.run, self.transmitter.up, self.transmitter.o_line.ready, self.receiver.listen)
-        for v in range(parameters.channels):
-            payload = self.transmitter.i_payload[v]
-            top.release(payload.valid, payload.payload, self.receiver.o_payload[v].ready)
+        self.queues = [opened(buffer).submodules.queue for buffer in self.buffers]
+        for queue in self.queues:
+            opened(queue, platform=None)  # for "formal" it has claims of its own
+        self.willing = [self.transmitter.run, self.transmitter.up, self.transmitter.o_line.ready, self.receiver.listen]
+        #: What is offered: of each unit of a beat one bit, the others are zero.
+        self.offered = [Signal(parameters.units, name=f"offered_{v}") for v in range(parameters.channels)]
+        self.offers = [self.transmitter.i_payload[v].valid for v in range(parameters.channels)] + self.offered
+        top.release(*(self.receiver.o_payload[v].ready for v in range(parameters.channels)))
+
+    def connect(self, m: Module):
+        """Payload and messages."""
+        self.link._exchange(m)
+        for payload, offered in zip(self.transmitter.i_payload, self.offered):
+            m.d.comb += payload.payload.eq(Cat(Cat(bit, Const(0, UNIT_BITS - 1)) for bit in offered))
 
     @property
     def header(self):
@@ -94,54 +110,69 @@ class End:
 
 
 class ReplayedLink(FormalTop):
-    """Two ends and what is between them; the claims, and what induction needs to know."""
+    """Two ends and what is between them, and the claims.
 
-    def __init__(self, parameters: LinkParameters = PARAMETERS):
+    Parameters
+    ----------
+    parameters : LinkParameters
+    prompt : bool
+        Nothing waits or is lost, ends are always up, and only ``a`` has payload: what is left free is payload, and
+        which of its flits are bad. Runs that break a claim are found soon.
+    """
+
+    def __init__(self, parameters: LinkParameters = PARAMETERS, *, prompt: bool = False):
         super().__init__()
-        self.parameters = p = parameters
+        self.parameters, self.prompt = parameters, prompt
+        p = parameters
         self.a, self.b = End(self, p), End(self, p)
-        words = data.ArrayLayout(_WORD_BITS, p.flit_words)
+        words = data.ArrayLayout(WORD_BITS, p.flit_words)
         self.record_layout = data.StructLayout({
             "words": words, "channel": 2, "beats": 5, "completed": BEAT_COUNT_BITS})
-        # Of the receiver of messages: how many flits ``b`` had accepted, and how many beats it had allowed.
+        # With a flit from ``a``: how many flits had been made, and how many epochs have begun since it was sent. With
+        # one from ``b``: how many flits had been accepted, how many beats allowed, and the age of the epoch known.
         self.layouts = {
-            "ab": data.StructLayout({"header": header_layout(), "words": words, "made": SEQUENCE_BITS}),
+            "ab": data.StructLayout({"header": header_layout(), "words": words, "made": SEQUENCE_BITS,
+                                     "age": EPOCH_BITS}),
             "ba": data.StructLayout({"header": header_layout(), "accepted": SEQUENCE_BITS,
-                                     "allowed": data.ArrayLayout(CREDIT_BITS, p.channels)})}
+                                     "allowed": data.ArrayLayout(CREDIT_BITS, p.channels), "age": EPOCH_BITS})}
         self.leaves, self.arrives = ({way: Signal(name=f"{way}_{name}") for way in self.layouts}
                                      for name in ("leaves", "arrives"))
         self.noise = Signal(header_layout())
-        self.release(*self.leaves.values(), *self.arrives.values(), self.noise)
+        self.willing = [*self.a.willing, *self.b.willing, *self.leaves.values(), *self.arrives.values(), self.a.intact]
+        offers = self.a.offers if prompt else self.a.offers + self.b.offers
+        self.release(self.b.intact, *offers)
+        if not prompt:
+            self.release(self.noise, *self.willing)
 
     def elaborate(self, platform):
         m = Module()
         for name, end in (("a", self.a), ("b", self.b)):
             m.submodules[f"transmitter_{name}"], m.submodules[f"receiver_{name}"] = end.transmitter, end.receiver
-            end.link._exchange(m)
+            end.connect(m)
+        if self.prompt:
+            m.d.comb += [signal.eq(1) for signal in self.willing]
         self._history(m)
         self._second_stage(m)
         sent, told = (Signal(layout, name=f"{way}_sent") for way, layout in self.layouts.items())
         m.d.comb += [
             sent.header.eq(self.a.header), sent.words.eq(Cat(self.words)), sent.made.eq(self.number),
+            sent.age.eq(self.age),
             told.header.eq(self.b.header), told.accepted.eq(self.accepted),
-            told.allowed.eq(Cat(self.allowances)),
+            told.allowed.eq(Cat(self.allowances)), told.age.eq(self.known_age),
         ]
         self.there = self._between(m, "ab", self.a, sent, self.b)
         self.back = self._between(m, "ba", self.b, told, self.a)
         self._claims(m)
-        self._choice(m)
-        self._memory(m)
-        self._stages(m)
-        self._flits(m)
-        self._messages(m)
-        self._beats(m)
+        self._credit_claims(m)
+        self._epoch_claims(m)
         return m
 
     def _between(self, m, way: str, sender: End, item, receiver: End):
         """A passage with its ends. Returns what is on the way, the oldest first: whether there is something, and what;
         the oldest is where the receiver looks at it."""
         layout = self.layouts[way]
-        passage = Passage(m, layout, name=way, arriving=sender.transmitter.flit_sent, item=item, leaving=self.leaves[way])
+        passage = Passage(m, layout, name=way, arriving=sender.transmitter.flit_sent, item=item,
+                          leaving=self.leaves[way], older=self.begins_epoch)
         arrived = Signal(layout, name=f"{way}_arrived")
         comes = passage.taken & self.arrives[way]
         header = Mux(receiver.intact, passage.first.header.as_value(), self.noise.as_value())
@@ -149,7 +180,10 @@ class ReplayedLink(FormalTop):
             receiver.receiver.valid.eq(comes), receiver.receiver.last.eq(comes),
             receiver.receiver.word.eq(Cat(Const(0, self.parameters.word_bits - UNIT_BITS), header)),
         ]
-        m.d.sync += arrived.eq(passage.first)
+        m.d.sync += [arrived.eq(passage.first), arrived.age.eq(aged(passage.first.age, self.begins_epoch))]
+        if receiver is self.b:
+            missing = passage.taken & ~(self.arrives[way] & receiver.intact) & (passage.first.age == 0)
+            self._damage(m, arrived, missing | sender.transmitter.idle)
         return [(receiver.receiver.good, arrived), *passage.waiting]
 
     # What was made, and where it is
@@ -162,6 +196,7 @@ class ReplayedLink(FormalTop):
         self.index_bits = clog2(depth)
         self.number = Signal(SEQUENCE_BITS)
         self.accepted = Signal(SEQUENCE_BITS)
+        self.known_age = Signal(EPOCH_BITS)
         self.made = [Signal(self.record_layout, name=f"made_{i}") for i in range(depth)]
         self.before = [[Signal(CREDIT_BITS, name=f"before_{i}_{v}") for i in range(depth)] for v in channels]
         self.taken = [state(a.transmit, f"taken_{v}") for v in channels]
@@ -177,6 +212,7 @@ class ReplayedLink(FormalTop):
                     m.d.sync += [made[name].eq(replay.record[name]) for name in ("channel", "beats", "completed")]
             with m.If(kept & ((self.number + 1)[:self.index_bits] == i)):
                 m.d.sync += [self.before[v][i].eq(self.taken[v] + packer.begins[v]) for v in channels]
+        self.begins_epoch = state(a.replay, "go_back")
         m.d.sync += [self.number.eq(self.number + kept), self.accepted.eq(self.accepted + b.receiver.unpacker.start)]
 
     def record(self, number):
@@ -198,220 +234,79 @@ class ReplayedLink(FormalTop):
             m.d.sync += [self.present.eq(replay.advance), self.place.eq(replay.slot), self.fresh.eq(replay.new)]
         with m.If(transmitter.idle):
             m.d.sync += self.present.eq(0)
-        word = state(self.a.transmit, "plain")[:_WORD_BITS]
+        self.age = Signal(EPOCH_BITS)
+        with m.If(transmitter.advance):
+            m.d.sync += self.age.eq(self.begins_epoch)
+        word = state(self.a.transmit, "plain")[:WORD_BITS]
         self.words = []
         for place in range(self.parameters.flit_words):
-            gone = Signal(_WORD_BITS, name=f"gone_{place}")
+            gone = Signal(WORD_BITS, name=f"gone_{place}")
             with m.If(transmitter.advance & (self.place == place)):
                 m.d.sync += gone.eq(word)
             self.words.append(Mux(self.place == place, word, gone))
 
+    def _damage(self, m, arrived, missing):
+        """Whether a flit of this epoch was missed by ``b``, and the age of the epoch that ``b`` knows.
+
+        A flit is missed if it is lost or bad, or good and not heard, or refused, or cut because a run ends."""
+        receiver = self.b.receiver
+        self.damage = Signal()
+        refused = receiver.refusing | (receiver.answer.refuse != 0)
+        unheard = receiver.good & (refused | ~receiver.sequenced & (arrived.header.type != FlitType.HELLO))
+        m.d.sync += self.damage.eq(~self.begins_epoch & (self.damage | missing | unheard & (arrived.age == 0)))
+        m.d.sync += self.known_age.eq(aged(Mux(receiver.sequenced, arrived.age, self.known_age), self.begins_epoch))
+
     # Claims
 
     def _claims(self, m):
+        """Payload is accepted once, in order and unchanged."""
         a, b = self.a, self.b
         expected, arrived = self.record(self.accepted), self.there[0][1]
         self.base, self.cursor = state(a.replay, "base"), state(a.replay, "cursor")
+        unacknowledged = (self.number - self.base)[:SEQUENCE_BITS]
         with m.If(b.receiver.unpacker.start):
             m.d.comb += [
                 Assert(arrived.words == expected.words, "what is accepted is the next that was made"),
                 Assert((arrived.header.channel == expected.channel) & (arrived.header.beats == expected.beats),
-                       "what is accepted has its record"),
+                       "what is accepted has its channel and beats"),
             ]
         m.d.comb += [
-            Assert(within(self.accepted, self.base, self.number), "what is acknowledged was accepted, what is accepted was made"),
-            Assert((self.number - self.base)[:SEQUENCE_BITS] <= self.parameters.replay_flits,
-                   "what is not acknowledged is kept"),
+            Assert(within(self.accepted, self.base, self.number),
+                   "what is acknowledged was accepted, what is accepted was made"),
+            Assert(unacknowledged <= self.parameters.replay_flits, "what is not acknowledged is kept"),
+            Assert(within(self.cursor, self.base, self.number), "what is acknowledged is not sent again"),
             Assert(a.transmitter.delivered == self.record(self.base - 1).completed,
                    "beats are delivered if their flits are acknowledged"),
         ]
 
-    # What induction needs to know
-
-    def _choice(self, m):
-        """The first stage of the transmitter is within the numbers that there are."""
-        p, a = self.parameters, self.a
-        replay = a.transmitter.replay
-        self.slot = replay.slot
-        self.held = state(a.transmit, "held", data.StructLayout({"hello": 1, "again": 1, "new": 1}))
-        self.current = state(a.replay, "current")
-        running, flits = state(a.transmit, "running"), state(a.transmit, "flits")
-        self.inside = self.slot != 0
-        room = (self.number - self.base)[:SEQUENCE_BITS] < p.replay_flits
-        m.d.comb += [
-            Assert(state(a.replay, "next") == self.number, "flits are numbered"),
-            Assert(within(self.cursor, self.base, self.number), "the cursor is at what is kept, or at what is next"),
-            Assert(self.slot < p.flit_words, "a flit ends"),
-            Assert(running | ~self.inside, "the run ends between flits"),
-            Assert((flits <= p.skip_flits) & ((flits != p.skip_flits) | ~self.inside), "skip words come between flits"),
-            Assert((self.held.hello + self.held.again + self.held.new) <= 1, "a flit is of one kind"),
-        ]
-        with m.If(self.inside & self.held.new):
-            m.d.comb += Assert((self.current == self.number) & (self.cursor == self.number) & room, "new ones are next")
-        with m.If(self.inside & self.held.again):
-            m.d.comb += Assert(within(self.current, self.number - p.replay_flits, self.number - 1), "old ones were made")
-        with m.If(self.inside):
-            m.d.comb += [
-                Assert(self.present & (self.place + 1 == self.slot), "the second stage follows the first"),
-                Assert(a.transmitter.chosen.sequence == self.current, "it has the same flit"),
-                Assert((a.transmitter.chosen.again == self.held.again) & (self.fresh == self.held.new),
-                       "it has a flit of the same kind"),
-            ]
-
-    def _memory(self, m):
-        """What the replay memory holds: all that is not acknowledged, and what is being sent or made."""
-        p, a = self.parameters, self.a
-        words, records = (a.replay.submodules[name] for name in ("words", "records"))
-        sending = self.inside & self.held.again
-        making = self.inside & self.held.new
-        for entry in range(p.replay_flits):
-            bits = clog2(p.replay_flits)
-            number = (self.number - p.replay_flits + (entry - self.number)[:bits])[:SEQUENCE_BITS]
-            needed = (number - self.base)[:SEQUENCE_BITS] < (self.number - self.base)[:SEQUENCE_BITS]
-            needed = needed | (sending & (number == self.current))
-            made = self.record(number)
-            for slot in range(p.flit_words):
-                port = words.read_port(domain="comb")
-                m.d.comb += port.addr.eq(entry << clog2(p.flit_words) | slot)
-                kept = port.data[:_WORD_BITS]
-                m.d.comb += [
-                    Assert(~needed | (kept == made.words[slot]), f"word {slot} is kept at {entry}"),
-                    Assert(~(making & (slot < self.slot) & (self.number[:bits] == entry))
-                           | (kept == self.record(self.number).words[slot]), f"new word {slot} is kept at {entry}"),
-                ]
-            port = records.read_port(domain="comb")
-            m.d.comb += port.addr.eq(entry)
-            for name in ("channel", "beats", "completed"):
-                m.d.comb += Assert(~needed | (port.data[name] == made[name]), f"{name} is kept at {entry}")
-
-    def _stages(self, m):
-        """The second stage of the transmitter has words of flits that were made."""
-        p, a = self.parameters, self.a
-        chosen = a.transmitter.chosen
-        made = self.record(chosen.sequence)
-        last = self.place == p.flit_words - 1
-        is_data = chosen.type == FlitType.DATA
-        m.d.comb += [
-            Assert(chosen.last == last, "the last word is marked"),
-            Assert(self.place < p.flit_words, "a word has its place"),
-            Assert(~self.present | chosen.valid & ~chosen.skip, "a word is not a skip word"),
-            Assert(~(chosen.valid & ~chosen.skip & chosen.last) | self.present, "what ends is a flit"),
-        ]
-        with m.If(self.present & (chosen.again | self.fresh)):
-            for place, word in enumerate(self.words):
-                m.d.comb += Assert((place > self.place) | (word == made.words[place]), f"word {place} is sent")
-        with m.If(self.present & chosen.again):
-            m.d.comb += [
-                Assert(~self.fresh & is_data, "an old flit has payload"),
-                Assert(within(chosen.sequence, self.number - p.replay_flits, self.number - 1), "it was made"),
-            ]
-        with m.If(self.present & self.fresh):
-            m.d.comb += Assert(chosen.sequence == self.number - (last & is_data), "a new flit is numbered")
-        with m.If(self.present & last & is_data):
-            m.d.comb += [
-                Assert(chosen.again | self.fresh, "payload is old or new"),
-                Assert((a.header.channel == made.channel) & (a.header.beats == made.beats), "its record is sent"),
-            ]
-
-    def _flits(self, m):
-        """Flits on their way are of those that were made, in the order in which more and more had been accepted."""
-        p, b = self.parameters, self.b
-        expected, header = state(b.receive, "expected"), state(b.receive, "header", header_layout())
-        valid, arrived = self.there[0]
-        m.d.comb += [
-            Assert(expected == self.accepted, "what is accepted is counted"),
-            Assert(~valid | (header == arrived.header), "a good flit is what was sent"),
-        ]
-        before = self.accepted
-        for place, (valid, flit) in enumerate(self.there):
-            number = flit.header.sequence
-            made = self.record(number)
-            m.d.comb += Assert(~valid | within(flit.made, before, self.number), f"flits come in order: {place}")
-            with m.If(valid & (flit.header.type == FlitType.DATA)):
-                m.d.comb += [
-                    Assert(within(number, flit.made - p.replay_flits, flit.made - 1), f"flits were made: {place}"),
-                    Assert((flit.words == made.words) & (flit.header.channel == made.channel)
-                           & (flit.header.beats == made.beats), f"flits are as they were made: {place}"),
-                ]
-            before = Mux(valid, flit.made, before)
-
-    def _messages(self, m):
-        """Messages on their way say what was so when they left, and later ones say more."""
-        p, a = self.parameters, self.a
-        header = state(a.receive, "header", header_layout())
-        valid, arrived = self.back[0]
-        m.d.comb += Assert(~valid | (header == arrived.header), "a good message is what was sent")
-        accepted, allowed = self.base, list(self.allowed)
-        for place, (valid, told) in enumerate(self.back):
-            message, value = told.header.message, told.header.value
-            m.d.comb += Assert(~valid | within(told.accepted, accepted, self.accepted),
-                               f"acknowledgements come in order: {place}")
-            with m.If(valid & (message <= Message.NAK)):
-                m.d.comb += Assert((value + 1)[:SEQUENCE_BITS] == told.accepted, f"acknowledgements are right: {place}")
-            accepted = Mux(valid, told.accepted, accepted)
-            for v in range(p.channels):
-                m.d.comb += [
-                    Assert(~valid | (self._free(v, told.allowed[v]) >= self._free(v, allowed[v]))
-                           & (self._free(v, told.allowed[v]) <= p.receive_beats), f"credits come in order: {place}, {v}"),
-                    Assert(~(valid & (message == Message.CREDIT + v)) | (value == told.allowed[v]),
-                           f"credits are right: {place}, {v}"),
-                ]
-                allowed[v] = Mux(valid, told.allowed[v], allowed[v])
-
-    def _free(self, v, count):
-        """A number of beats of a channel less those that have left the receiver's buffer."""
-        return (count - self.allowances[v] + self.parameters.receive_beats)[:CREDIT_BITS]
-
-    def _beats(self, m):
-        """Beats that had begun, when, and the receiver's buffers, which are written once per beat."""
-        p, a, b = self.parameters, self.a, self.b
-        count, channel = state(a.packer, "count"), state(a.packer, "held")
-        carrying = state(a.packer, "carrying")
-        making = self.inside & self.held.new
-        m.d.comb += [
-            Assert(~making | (count <= self.slot), "a word begins one beat"),
-            Assert(~making | (count == 0) | carrying, "a flit with beats is kept"),
-        ]
-        unpacker = b.receiver.unpacker
-        for v in range(p.channels):
-            taken, begun = self.taken[v], state(b.receive, f"begun_{v}")
-            m.d.comb += [
-                Assert(taken == self.begun(v, self.number) + Mux(making & (channel == v), count, 0),
-                       f"beats are counted when they begin: {v}"),
-                Assert(begun == self.begun(v, self.accepted), f"accepted beats are counted: {v}"),
-                Assert(self._free(v, self.allowed[v]) <= p.receive_beats, f"allowed is what the buffer holds: {v}"),
-                Assert(self._free(v, taken) <= self._free(v, self.allowed[v]), f"beats begin if they are allowed: {v}"),
-            ]
-            for i in range(len(self.made)):
-                number = (self.number - len(self.made) + 1 + (i + len(self.made) - 1 - self.number)[:self.index_bits]
-                          )[:SEQUENCE_BITS]
-                made = self.made[i]
-                old = (self.number - number)[:SEQUENCE_BITS]
-                beats = Mux(made.channel == v, made.beats, 0)
-                m.d.comb += [
-                    Assert((old == 0) | (old > 2 * p.replay_flits)
-                           | ((self.before[v][i] + beats)[:CREDIT_BITS] == self.before[v][(i + 1) % len(self.made)]),
-                           f"beats of flits are counted: {v}, {i}"),
-                    Assert(~within(number, self.accepted, self.number)
-                           | (self._free(v, self.before[v][i]) <= self._free(v, taken)), f"counts grow: {v}, {i}"),
-                ]
-            self._buffer(m, v, begun, unpacker)
+    def _credit_claims(self, m):
+        """Beats are sent if there is room for them. They come out of the unpacker, in their number, at any time after
+        their flit was accepted."""
+        b = self.b
+        unpacker, header = b.receiver.unpacker, state(b.receive, "header", header_layout())
+        self.written = []
         m.d.comb += Assert(~(b.receiver.refusing & (b.receiver.fault == Cause.NO_CREDIT)),
                            "no flit is refused for want of credit")
+        for v in range(self.parameters.channels):
+            written = Signal(CREDIT_BITS, name=f"written_{v}")
+            writes = unpacker.beat_valid & (unpacker.beat_channel == v)
+            begun = state(b.receive, f"begun_{v}") + Mux(unpacker.start & (header.channel == v), header.beats, 0)
+            m.d.sync += written.eq(written + writes)
+            m.d.comb += [
+                Assume(~writes | (written != begun[:CREDIT_BITS])),
+                Assert(~b.queues[v].w_en | b.queues[v].w_rdy, "there is room for every beat"),
+            ]
+            self.written.append(written)
 
-    def _buffer(self, m, v, begun, unpacker):
-        """Beats of accepted flits come out of the unpacker at their time, and there is room for them."""
-        b, depth = self.b, self.parameters.receive_beats
-        buffer = b.buffers[v]
-        written = Signal(CREDIT_BITS, name=f"written_{v}")
-        header = state(b.receive, "header", header_layout())
-        writes = unpacker.beat_valid & (unpacker.beat_channel == v)
-        there = begun + Mux(unpacker.start & (header.channel == v), header.beats, 0)
-        m.d.sync += written.eq(written + writes)
-        m.d.comb += [
-            Assume(~writes | (written != there[:CREDIT_BITS])),
-            Assert(~writes | buffer.w_rdy, f"there is room for every beat: {v}"),
-            Assert(self._free(v, written) <= self._free(v, begun), f"beats are written that have begun: {v}"),
-            Assert(self._free(v, written) == buffer.level, f"beats that are written leave: {v}"),
-            Assert(buffer.r_rdy | (state(opened(buffer), "inner_level") <= 1), f"the first beat shows: {v}"),
-        ]
+    def _epoch_claims(self, m):
+        """One error is one replay, as long as the numbers of epochs tell them apart: time-outs are longer than a round
+        trip, so that nothing of the epoch before the last is on its way when one begins. Until something is so old
+        that its number comes again, ``calm`` is set."""
+        replay, pending = self.a.transmitter.replay, state(self.a.replay, "pending")
+        ages = [self.known_age, *(Mux(valid, item.age, 0) for valid, item in (*self.there, *self.back))]
+        self.calm = Signal(init=1)
+        m.d.sync += self.calm.eq(self.calm & ~(self.begins_epoch & Cat(age == OLDEST for age in ages).any()))
+        reasons = previous(m, Cat(pending & ~self.begins_epoch, replay.timed_out, replay.rewind, self.damage),
+                           name="reasons")
+        m.d.comb += Assert(~self.calm | ~pending | reasons.any(),
+                           "a NAK leads to a replay if a flit was missed in this epoch")

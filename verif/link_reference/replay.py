@@ -202,8 +202,6 @@ class Receiver:
         remainder = self._remainder()
         if trailer.beats > geometry.most_beats(remainder) or not (trailer.beats or remainder):
             return Cause.WRONG_LENGTH
-        if not trailer.beats:
-            return Cause.NONE
         if trailer.channel >= geometry.channels:
             return Cause.UNKNOWN_CHANNEL
         if self._begun[trailer.channel] + trailer.beats > self.allowed[trailer.channel]:

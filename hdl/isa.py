@@ -347,7 +347,7 @@ def illegal_fields(config: Config, instruction: Instruction) -> list[str]:
             require(f["padding"] == 0, "padding", "0")
         case Opcode.TEST:
             require(f["macro"] < config.macros, "macro", f"below {config.macros}")
-            require(f["begin"] or f["end"], "begin", "1, or end")
+            require(f["begin"] + f["end"] > 0, "begin", "1, or end")
             require(f["padding"] == 0, "padding", "0")
         case Opcode.STORE:
             counts("vectors", "vector_rows")

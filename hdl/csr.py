@@ -37,6 +37,8 @@ class Cause(enum.IntEnum):
     WATCHDOG = 9  #: of the youngest instruction dispatched
     BAD_MULTIPLIER = 10  #: parameter memory entry whose multiplier is infinite or not a number
     BIST_RUNNING = 11  #: zero; the program was not started, because a self-test runs
+    SELF_TEST = 17  #: macro x 65536 + logical column whose signature is wrong; the column after the last: words read
+    SELF_TEST_REFUSED = 18  #: why there was no self-test, as CBIST_STATUS.cause
 
 
 class BistCause(enum.IntEnum):
@@ -50,7 +52,7 @@ class BistCause(enum.IntEnum):
     CODE_TOO_LONG = 5  #: more microcode words or rows were written than there is room for
     PARTNER = 6  #: the word goes to the other bank, which BIST_RANGE.partner does not allow
     SAME_BANK = 7  #: the word reads and writes the same bank
-    NOT_HELD = 8  #: there is no run to resume
+    NOT_HELD = 8  #: there is no run to resume, or to end
     COMPUTE_RUNNING = 9  #: the compute self-test runs
     MARCH_RUNNING = 10  #: the March controller runs, or has a run that is held
     EMPTY_TABLE = 11  #: the compute self-test has no rows

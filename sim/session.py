@@ -15,9 +15,13 @@ from tqdm import tqdm
 from hdl.config import FORMAT_VERSION, Config
 from hdl.csr import ID_VALUE, Cause, register_map
 from hdl.program import Program
+from mbist.compute_test import TestStep, column_program
 from mbist.microcode import Run
 from mbist.notation import March
+from mbist.signature_file import Expected
 
+from . import compute_self_test
+from .compute_self_test import ComputeResult
 from .golden.executor import Execution, execute
 from .rtl.build import Build, build
 from .rtl.design import Source, generated
@@ -217,6 +221,43 @@ class Session:
         answer = self._simulate(made, "sim.rtl.self_test_tb", job, directory)
         self._clean(directory)
         return results(tests, answer["runs"])
+
+    def compute_self_test(self, program: Sequence[TestStep] | None = None, runs: Sequence[Expected] | None = None, *,
+                          vote: bool = False, macro: int | None = None) -> ComputeResult:
+        """Runs the compute self-test from reset: every physical column, spares too.
+
+        Parameters
+        ----------
+        program : sequence of TestStep
+            Table, by default the column program.
+        runs : sequence of Expected
+            What its runs must give, as :func:`mbist.signature_file.read_signatures` reads it; by default the golden
+            model is asked.
+        vote : bool
+            Signatures are compared with what most of them are, and not with ``runs``.
+        macro : int
+            The only one that is tested; by default all are, at once.
+
+        Raises
+        ------
+        ValueError
+            On the golden model, which has no gates; if the engine cannot hold the program, its columns have signatures
+            of their own, or there is no such macro.
+        SelfTestStopped
+            If the engine did not complete a run.
+        ChipMismatch
+            If the chip's registers do not name this configuration.
+        """
+        if self.backend == "golden":
+            raise ValueError("the backend of a self-test must be verilator or icarus, not 'golden'")
+        job = compute_self_test.orders(self.config, column_program(self.config) if program is None else program, runs,
+                                       vote, macro)
+        made = self.prepare()
+        assert made is not None
+        directory = new_directory(made.name)
+        answer = self._simulate(made, "sim.rtl.compute_self_test_tb", {"runs": job}, directory)
+        self._clean(directory)
+        return compute_self_test.result(self.config, job, answer["runs"])
 
     def _run_golden(self, program: Program, memory: np.ndarray) -> Result:
         begin = time.perf_counter()

@@ -87,7 +87,7 @@ class ArrayBench(Testbench):
 
     def __init__(self, dut):
         super().__init__(dut, Array(CONFIG))
-        self.repair = self.inputs.pop("repair")
+        self.repair, self.isolated = self.inputs.pop("repair"), self.inputs.pop("isolated")
         self.cells = [Cells(CONFIG, CONFIG.physical_cols) for _ in range(CONFIG.macros)]
         self.board = Scoreboard()
         self.issues: list[int] = []
@@ -105,7 +105,8 @@ class ArrayBench(Testbench):
         self._added: dict[int, int] = {}
 
     async def start(self):
-        """Also fills every cell with garbage."""
+        """Also fills every cell with garbage. No macro is isolated: what the compute self-test drives is noise."""
+        self.isolated.drive(0, self.random)
         self.set_repair([IDENTITY] * CONFIG.macros)
         await super().start()
         for repair in [IDENTITY, [0] * CONFIG.spare_cols]:

@@ -111,7 +111,7 @@ class ComputeWork(wiring.Component):
             issue.valid.eq(on),
             issue.first.eq(Mux(on, Mux(row.wild, word[35], plane == 0), word[3])),
             issue.last.eq(Mux(on, Mux(row.wild, word[33] | word[34], last), word[4])),
-            issue.step.eq(Mux(on, Mux(row.wild, word[36], (vector == 0) & (plane == 0)), word[5])),
+            issue.step.eq(Mux(on, Mux(row.wild, word[36] & word[35], (vector == 0) & (plane == 0)), word[5])),
             issue.bank.eq(Mux(on, Mux(row.wild, word[37], self.bank), word[6])),
             issue.plane.eq(Mux(on, slot, tap(word, len(issue.plane), 8))),
             activations.value.eq(Mux(on, row.value, Activations.RANDOM)),

@@ -20,6 +20,7 @@ from .compute import Compute
 from .decode import Decode, command_layout
 from .fault import fault_layout
 from .fetch import Fetch
+from .field_test import field_test_signature
 from .load import Load
 from .parameter_memory import ParameterMemory
 from .store import Store
@@ -58,6 +59,8 @@ class Engine(wiring.Component):
         Of the array, for use while no program runs.
     isolated : In(macros), test : In(test_signature), i_signature : In(32), o_signature : Out(32)
         Of the array.
+    field_test : Out(field_test_signature)
+        From TEST instructions to the compute self-test.
     """
 
     def __init__(self, config: Config):
@@ -83,6 +86,7 @@ class Engine(wiring.Component):
             "test": In(test_signature(config)),
             "i_signature": In(WIDTH),
             "o_signature": Out(WIDTH),
+            "field_test": Out(field_test_signature()),
         })
 
     def elaborate(self, platform):
@@ -173,6 +177,7 @@ class Engine(wiring.Component):
         array, compute, loader = self.array, self.compute, self.loader
         connect_load(m, source=loader, sink=array)
         connect_test(m, source=self.test, sink=array.test)
+        connect(m, compute=compute.field_test, test=flipped(self.field_test))
         for mine, given in zip(array.repair, self.repair):
             m.d.comb += [point.eq(value) for point, value in zip(mine, given)]
         m.d.comb += [
@@ -202,7 +207,7 @@ class Engine(wiring.Component):
         ]
 
     def _state(self, m):
-        parts = (self.decode, self.fetch, self.weights, self.load, self.store, self.tokens)
+        parts = (self.decode, self.fetch, self.weights, self.load, self.store, self.tokens, self.compute)
         for part in reversed(parts):  # the first one wins
             with m.If(part.fault.valid):
                 m.d.comb += self.fault.eq(part.fault)
@@ -218,5 +223,6 @@ class Engine(wiring.Component):
             *(activity.eq(queue.activity)
               for activity, queue in zip(self.events.queues, (self.load, self.compute, self.store))),
             self.events.weight_beat.eq(weight_beat),
-            self.events.progress.eq(Cat(handshakes, weight_beat, self.compute.issue.valid).any()),
+            self.events.progress.eq(Cat(handshakes, weight_beat, self.compute.issue.valid,
+                                          self.compute.testing).any()),
         ]

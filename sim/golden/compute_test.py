@@ -171,12 +171,16 @@ def macro_signatures(config: Config, program: Sequence[TestStep], *, moved: bool
     return Signatures(tuple(signature(values, drive.listen) for values in columns), signature(words, drive.listen))
 
 
+def expected_runs(config: Config, program: Sequence[TestStep]) -> list[Expected]:
+    """A program's two runs, that of columns in their place and that of moved ones; one if there are no spares."""
+    return [Expected(moved, expand(config, program, moved=moved).cycles,
+                     *astuple(macro_signatures(config, program, moved=moved)))
+            for moved in ((False, True) if config.spare_cols else (False,))]
+
+
 def signature_file(config: Config, program: Sequence[TestStep]) -> str:
-    """The file of a program's two runs, that of columns in their place and that of moved ones, as
-    :func:`mbist.signature_file.read_signatures` reads it."""
-    return export_signatures(config, program, [
-        Expected(moved, expand(config, program, moved=moved).cycles,
-                 *astuple(macro_signatures(config, program, moved=moved))) for moved in (False, True)])
+    """The file of a program's runs, as :func:`mbist.signature_file.read_signatures` reads it."""
+    return export_signatures(config, program, expected_runs(config, program))
 
 
 def _shifts(drive: Drive) -> Iterable[int]:

@@ -1,0 +1,98 @@
+"""The compute self-test on the simulated chip: what is handed to its engine, and what it gives."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hdl.config import Config
+from hdl.csr import BistCause
+from mbist.compute_test import Repair, TestStep, check
+from mbist.redundancy import repair_most
+from mbist.repair_map import column_map, repair_registers, spares
+from mbist.signature_file import Expected
+
+from .golden.compute_test import expected_runs
+from .self_test import SelfTestStopped
+
+
+@dataclass(frozen=True)
+class ComputeResult:
+    """What a compute self-test gave.
+
+    Attributes
+    ----------
+    config : Config
+    columns : tuple of (int, int)
+        Macro and physical column of those that compute wrong, ascending.
+    words : tuple of int
+        Macros whose test port has read wrong words.
+    cycles : int
+        Of all runs together.
+    """
+
+    config: Config
+    columns: tuple[tuple[int, int], ...]
+    words: tuple[int, ...]
+    cycles: int
+
+    @property
+    def passed(self) -> bool:
+        return not self.columns and not self.words
+
+    def repair(self) -> dict[str, int]:
+        """Repair registers that leave the wrong columns unused.
+
+        Raises
+        ------
+        RepairError
+            If a macro has fewer spares.
+        """
+        defects = [column_map(self.config, [column for number, column in self.columns if number == macro])
+                   for macro in range(self.config.macros)]
+        return repair_registers(self.config, [repair_most(defect, spares(self.config)) for defect in defects])
+
+
+def orders(config: Config, program: Sequence[TestStep], runs: Sequence[Expected] | None, vote: bool,
+           macro: int | None) -> list[dict[str, Any]]:
+    """Per run the table, and the registers that belong to it.
+
+    Raises
+    ------
+    ValueError
+        If the engine cannot hold the program, its columns have signatures of their own, or there is no such macro.
+    """
+    check(program)
+    if any(step.spread or step.repair is not Repair.NONE for step in program):
+        raise ValueError("program must drive all columns alike: no step may have spread or repair")
+    if macro is not None and not 0 <= macro < config.macros:
+        raise ValueError(f"macro must be from 0 to {config.macros - 1}, not {macro!r}")
+    return [{"table": [step.row for step in program],
+             "mode": {"moved": run.moved, "vote": vote, "single": macro is not None, "macro": macro or 0},
+             "expected": run.columns[0], "words": run.words, "cycles": run.cycles,
+             "macros": config.macros, "cols": config.cols}
+            for run in (expected_runs(config, program) if runs is None else runs)]
+
+
+def result(config: Config, runs: list[dict[str, Any]], answers: list[dict[str, Any]]) -> ComputeResult:
+    """From what the registers hold after each run.
+
+    Raises
+    ------
+    SelfTestStopped
+        If a run was not completed.
+    """
+    columns: set[tuple[int, int]] = set()
+    words: set[int] = set()
+    for run, answer in zip(runs, answers, strict=True):
+        status = answer["status"]
+        if not status["done"]:
+            raise SelfTestStopped(f"the compute self-test was not completed: cause {BistCause(status['cause']).name} "
+                                  f"at row {status['step']}")
+        shift = config.spare_cols if run["mode"]["moved"] else 0
+        wrong = np.array([[int(bits) >> column & 1 for column in range(config.cols + 1)] for bits in answer["wrong"]])
+        columns |= {(int(macro), int(column) + shift) for macro, column in np.argwhere(wrong[:, :config.cols])}
+        words |= {int(macro) for macro in np.flatnonzero(wrong[:, config.cols])}
+    return ComputeResult(config, tuple(sorted(columns)), tuple(sorted(words)),
+                         sum(answer["cycles"] for answer in answers))

@@ -111,12 +111,14 @@ class Core(wiring.Component):
                 test.discard.eq(control.soft_reset | control.go),
             ]
         connect_test(m, source=compute_test.test, sink=engine.test)
+        wiring.connect(m, engine=engine.field_test, test=compute_test.field_test)
         m.d.comb += [
             march.computing.eq(compute_test.busy),
             compute_test.marching.eq(march.active),
             compute_test.i_signature.eq(engine.o_signature),
             engine.i_signature.eq(compute_test.o_signature),
             engine.isolated.eq(compute_test.isolated),
+            compute_test.running.eq(control.busy),
             control.testing.eq(march.busy | compute_test.busy),
             engine.bist.eq(march.request),
             engine.bist_data.eq(march.data),

@@ -45,6 +45,8 @@ class Cause(enum.IntEnum):
     REMOTE_ERROR = 14  #: in the partner's memory: first byte of the write that was answered with an error
     REMOTE_SEMAPHORE = 15  #: the partner's semaphore that would have passed its largest value
     REMOTE_PACKET = 16  #: address in the header that the partner did not understand
+    SELF_TEST = 17  #: macro x 65536 + logical column whose signature is wrong; the column after the last: words read
+    SELF_TEST_REFUSED = 18  #: why there was no self-test, as CBIST_STATUS.cause
 
 
 class BistCause(enum.IntEnum):
@@ -58,7 +60,7 @@ class BistCause(enum.IntEnum):
     CODE_TOO_LONG = 5  #: more microcode words or rows were written than there is room for
     PARTNER = 6  #: the word goes to the other bank, which BIST_RANGE.partner does not allow
     SAME_BANK = 7  #: the word reads and writes the same bank
-    NOT_HELD = 8  #: there is no run to resume
+    NOT_HELD = 8  #: there is no run to resume, or to end
     COMPUTE_RUNNING = 9  #: the compute self-test runs
     MARCH_RUNNING = 10  #: the March controller runs, or has a run that is held
     EMPTY_TABLE = 11  #: the compute self-test has no rows

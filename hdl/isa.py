@@ -54,6 +54,7 @@ class Opcode(enum.IntEnum):
     LOAD_PARAMETERS = 0x03
     LOAD_TABLE = 0x04
     GEMM = 0x10
+    TEST = 0x18
     STORE = 0x20
     STORE_COUNTERS = 0x21
     SEND = 0x30
@@ -149,6 +150,12 @@ FIELDS: dict[Opcode, dict[str, Field]] = {
         "padding": Field(4, "zero"),
         "zero_point": Field(8, "subtracted from each activation, and the value of padding; of the activations' type"),
     },
+    Opcode.TEST: {
+        "macro": Field(8, "which one"),
+        "begin": Field(1, "1: isolate the macro and start its compute self-test"),
+        "end": Field(1, "1: wait until the test is over, and take the macro back if it has passed"),
+        "padding": Field(6, "zero"),
+    },
     Opcode.STORE: {
         "address": Field(64, "first byte written"),
         "vectors": Field(16, "vectors per row of vectors, at least 1"),
@@ -203,6 +210,7 @@ QUEUE_OF = {
     Opcode.LOAD_PARAMETERS: Queue.LOAD,
     Opcode.LOAD_TABLE: Queue.LOAD,
     Opcode.GEMM: Queue.COMPUTE,
+    Opcode.TEST: Queue.COMPUTE,
     Opcode.STORE: Queue.STORE,
     Opcode.STORE_COUNTERS: Queue.STORE,
     Opcode.SEND: Queue.LINK,
@@ -384,6 +392,10 @@ def illegal_fields(config: Config, instruction: Instruction) -> list[str]:
                 require(f[name] <= config.act_bytes, name, f"up to {config.act_bytes}")
             require(f["first_tap"] < f["taps"], "first_tap", "below taps")
             require(f["first_byte"] < f["tap_bytes"], "first_byte", "below tap_bytes")
+            require(f["padding"] == 0, "padding", "0")
+        case Opcode.TEST:
+            require(f["macro"] < config.macros, "macro", f"below {config.macros}")
+            require(f["begin"] + f["end"] > 0, "begin", "1, or end")
             require(f["padding"] == 0, "padding", "0")
         case Opcode.STORE:
             counts("vectors", "vector_rows")

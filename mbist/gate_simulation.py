@@ -102,7 +102,7 @@ def simulate(netlist: Netlist, stimuli: Mapping[str, np.ndarray], faults: Faults
             left = np.flatnonzero(first < 0)
             batches = [left[i:i + MACHINES] for i in range(0, len(left), MACHINES)]
             for some, (cycle, register) in zip(batches, pool.map(
-                    lambda some: one_pass(numbers[some], length, good), batches)):
+                    lambda some, length=length: one_pass(numbers[some], length, good), batches)):
                 first[some] = cycle[:len(some)]
                 bits = np.unpackbits(register.view(np.uint8), axis=1, bitorder="little")
                 signed[some] = (bits != reference[:, None]).any(axis=0)[:len(some)] if length == cycles else True

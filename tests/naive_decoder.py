@@ -109,6 +109,16 @@ INSTRUCTIONS: dict[int, tuple[str, list[Field]]] = {
             Field(511, 456, "reserved"),
         ],
     ),
+    0x18: (
+        "TEST",
+        [
+            Field(71, 64, "macro"),
+            Field(72, 72, "begin"),
+            Field(73, 73, "end"),
+            Field(79, 74, "padding"),
+            Field(511, 80, "reserved"),
+        ],
+    ),
     0x20: (
         "STORE",
         [

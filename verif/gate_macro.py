@@ -64,8 +64,8 @@ class GateColumn(wiring.Component):
             return value
 
         nets: list[Value] = [Const(0, 1), Const(1, 1), *(Signal(name=f"n{i}") for i in range(2, gates.nets))]
-        for path, member, port in self.signature.flatten(self):
-            name = "__".join(map(str, path))
+        ports = {"__".join(map(str, path)): port for path, _, port in self.signature.flatten(self)}
+        for name, port in ports.items():
             if name in gates.inputs:
                 for net, bit in zip(gates.inputs[name], Value.cast(port)):
                     m.d.comb += nets[net].eq(at(Pin.INPUT, int(net), bit))
@@ -79,8 +79,7 @@ class GateColumn(wiring.Component):
             held = Signal(name=f"q{q}", reset_less=True)
             m.d.sync += held.eq(at(Pin.D, flop, nets[d]))
             m.d.comb += nets[q].eq(at(Pin.Q, flop, held))
-        for path, member, port in self.signature.flatten(self):
-            name = "__".join(map(str, path))
+        for name, port in ports.items():
             if name in gates.outputs:
                 m.d.comb += [bit.eq(nets[net]) for net, bit in zip(gates.outputs[name], Value.cast(port))]
         return m

@@ -30,6 +30,7 @@ RULED = {
     Opcode.LOAD_TABLE: ("address", "table"),
     Opcode.GEMM: ("steps", "vectors", "vector_rows", "acc_vector", "act_address", "x_end", "y_end", "tap_bytes", "taps",
                   "tap_rows", "first_tap", "first_byte", "padding"),
+    Opcode.TEST: ("macro", "begin", "padding"),
     Opcode.STORE: ("address", "residual_address", "vectors", "vector_rows", "acc_vector", "channels", "channel",
                    "format", "table", "residual", "padding", "release", "low", "high", "residual_multiplier",
                    "residual_zero_point"),
@@ -39,7 +40,8 @@ RULED = {
 }
 
 #: Fields that only matter to the rule of another one.
-FACTORS = {Opcode.LOAD_ACTIVATIONS: ("buffer_stride", "buffer_block_stride"), Opcode.SEND: ("rows", "stride")}
+FACTORS = {Opcode.LOAD_ACTIVATIONS: ("buffer_stride", "buffer_block_stride"), Opcode.TEST: ("end",),
+           Opcode.SEND: ("rows", "stride")}
 
 
 def rules(config: Config) -> list[tuple[Opcode, str]]:
@@ -93,6 +95,7 @@ def legal(config: Config, opcode: Opcode) -> dict[str, int]:
         Opcode.GEMM: {"steps": 2, "vectors": 2, "vector_rows": 2, "acc_vector": config.acc_vectors - 4,
                       "act_address": config.act_bytes - 1, "x_end": config.act_bytes, "y_end": config.act_bytes,
                       "tap_bytes": 3, "taps": 2, "tap_rows": 2, "first_tap": 1, "first_byte": 2, "zero_point": 255},
+        Opcode.TEST: {"macro": config.macros - 1, "begin": 1},
         Opcode.STORE: {"address": top, "vectors": 2, "vector_rows": 2, "acc_vector": config.acc_vectors - 4,
                        "channels": config.out_cols, "channel": entries - config.out_cols, "format": OutputFormat.INT8,
                        "table": TABLES, "residual": ResidualFormat.UINT8, "release": every_queue, "zero_point": -1,
@@ -119,7 +122,7 @@ def changes(config: Config) -> list[Change]:
         for name, field in FIELDS[opcode].items():
             if name not in RULED[opcode] + FACTORS.get(opcode, ()):
                 found += [(opcode, {name: value}, ()) for value in limits(field)]
-    found += _addresses(config) + _loads(config) + _gemm(config) + _store(config)
+    found += _addresses(config) + _loads(config) + _gemm(config) + _test(config) + _store(config)
     return found + _send(config) + _recv(config) if config.links else found
 
 
@@ -177,6 +180,15 @@ def _loads(config: Config) -> list[Change]:
         found += [(parameters, {"channels": per_beat - 1}, ("channels",)),
                   (parameters, {"channel": 1, "channels": per_beat}, ("channel",))]
     return found
+
+
+def _test(config: Config) -> list[Change]:
+    test = Opcode.TEST
+    return [
+        (test, {"macro": config.macros}, ("macro",)), (test, {"macro": 255}, ("macro",)), (test, {"macro": 0}, ()),
+        (test, {"begin": 0}, ("begin",)), (test, {"begin": 0, "end": 1}, ()), (test, {"end": 1}, ()),
+        *((test, {"padding": 1 << bit}, ("padding",)) for bit in range(FIELDS[test]["padding"].bits)),
+    ]
 
 
 def _accumulators(config: Config, opcode: Opcode) -> list[Change]:

@@ -7,6 +7,7 @@ from ..cim.interfaces import connect_test, test_signature
 from ..cim.signature import WIDTH
 from ..config import Config
 from ..csr import BistCause, cbist_registers
+from ..ipu.field_test import field_test_signature
 from .compute_steps import ComputeSteps
 from .compute_table import STEP_BITS, TABLE_STEPS
 from .registered import Registered
@@ -25,7 +26,11 @@ class ComputeTest(Registered):
     <register> : In or Out(32)
         One per register of :func:`~hdl.csr.cbist_registers`.
     blocked : In(1)
-        A program runs: no run begins.
+        A program runs: no run begins by a command.
+    running : In(1)
+        A program runs: a macro that it has isolated stays so until it is released.
+    field_test : In(field_test_signature)
+        A run on one macro, begun by a program.
     marching : In(1)
         The March controller uses the array, or is held: no run begins.
     discard : In(1)
@@ -45,6 +50,8 @@ class ComputeTest(Registered):
         self.config = config
         super().__init__(cbist_registers(config), {
             "blocked": In(1),
+            "running": In(1),
+            "field_test": In(field_test_signature()),
             "marching": In(1),
             "discard": In(1),
             "isolated": Out(config.macros),
@@ -82,6 +89,7 @@ class ComputeTest(Registered):
         """The life of a run."""
         steps, verdict = self.steps, self.verdict
         macro, single = self._field("CBIST_MODE", "macro"), self._field("CBIST_MODE", "single")
+        field, held = self.field_test, Signal()
         error, done = Signal(), Signal()
         cause, cycles = Signal(8), Signal(32)
         drain = Signal(range(self.DRAIN + 1))
@@ -109,12 +117,16 @@ class ComputeTest(Registered):
         with m.If(verdict.ended):
             m.d.sync += done.eq(1)
             m.d.comb += self.stopped.eq(1)
-        with m.If(self._field("CBIST_CONTROL", "start") & ~self.busy):
-            with m.If(self.blocked):
+        with m.If(field.release | ~self.running):
+            m.d.sync += held.eq(0)
+        with m.If(field.begin | self._field("CBIST_CONTROL", "start") & ~self.busy):
+            with m.If(field.begin & (self.busy | held)):
+                refuse(BistCause.COMPUTE_RUNNING)
+            with m.Elif(~field.begin & self.blocked):
                 refuse(BistCause.PROGRAM_RUNNING)
             with m.Elif(self.marching):
                 refuse(BistCause.MARCH_RUNNING)
-            with m.Elif(single & (macro >= self.config.macros)):
+            with m.Elif(~field.begin & single & (macro >= self.config.macros)):
                 refuse(BistCause.RANGE)
             with m.Elif(steps.length == 0):
                 refuse(BistCause.EMPTY_TABLE)
@@ -123,11 +135,18 @@ class ComputeTest(Registered):
             with m.Else():
                 m.d.comb += self.start.eq(1)
                 m.d.sync += [done.eq(0), error.eq(0), cause.eq(0), cycles.eq(0),
-                             tested.eq(Mux(single, 1 << macro, ~0))]
+                             held.eq(field.begin),
+                             tested.eq(Mux(field.begin, 1 << field.macro, Mux(single, 1 << macro, ~0)))]
         with m.Elif(self.busy):
             m.d.sync += cycles.eq(cycles + 1)
         m.d.comb += [
-            self.isolated.eq(Mux(steps.busy | (drain != 0), tested, 0)),
+            self.isolated.eq(Mux(steps.busy | (drain != 0) | held, tested, 0)),
+            field.busy.eq(self.busy),
+            field.held.eq(held),
+            field.failed.eq(verdict.fails != 0),
+            field.cause.eq(cause),
+            field.place.column.eq(verdict.first.column),
+            field.place.macro.eq(verdict.first.macro),
             self._show("CBIST_STATUS", running=self.busy, active=self.busy, done=done,
                        failed=done & (verdict.fails != 0), error=error, cause=cause, step=steps.step),
             self.cbist_cycles.eq(cycles),

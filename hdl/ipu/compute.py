@@ -1,4 +1,4 @@
-"""The compute queue: from GEMM instructions to planes for the array."""
+"""The compute queue: from GEMM instructions to planes for the array, and tests of its macros."""
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
@@ -8,10 +8,12 @@ from ..cim.array import Array, target_layout
 from ..cim.interfaces import issue_layout
 from ..cim.loader import plane_count_bits
 from ..config import Config, clog2
-from ..isa import Queue, queues
+from ..isa import Opcode, Queue, queues
 from .activity import activity_layout
 from .banks import Banks
-from .decode import command_layout
+from .decode import command_layout, fields_of
+from .fault import fault_layout
+from .field_test import FieldTest, field_test_signature
 from .gather import Gather
 from .issue import Issue
 from .tokens import token_signature
@@ -36,6 +38,9 @@ class Compute(wiring.Component):
         To the array, as in :class:`~hdl.ipu.issue.Issue`.
     retired : In(1), retired_signal : In
         From the array.
+    field_test : Out(field_test_signature), testing : Out(1)
+        To the compute self-test; a TEST is under way.
+    fault : Out(fault_layout)
     activity : Out(activity_layout)
     idle : Out(1)
     """
@@ -63,6 +68,9 @@ class Compute(wiring.Component):
             "multiplies": Out(1),
             "retired": In(1),
             "retired_signal": In(len(queues(config))),
+            "field_test": Out(field_test_signature()),
+            "testing": Out(1),
+            "fault": Out(fault_layout()),
             "activity": Out(activity_layout()),
             "idle": Out(1),
         })
@@ -73,17 +81,27 @@ class Compute(wiring.Component):
         m.submodules.gather = gather = Gather(self.config)
         m.submodules.issuer = issuer = Issue(self.config)
         m.submodules.banks = banks = Banks(self.config)
+        m.submodules.field_test = test = FieldTest()
         connect(m, commands=flipped(self.i_commands), walk=walk.i_commands)
         connect(m, walk=walk.o_pieces, gather=gather.i_pieces)
         connect(m, gather=gather.o_lines, issuer=issuer.i_lines)
         busy = Signal()  # vectors are on their way to the array
         in_flight = Signal(range(Array.latency(self.config) + 2))
+        quiet = Signal()  # every vector is in the accumulators
+        connect(m, test=test.control, control=flipped(self.field_test))
         m.d.comb += [
             self.tokens.wait.eq(walk.wait),
             walk.granted.eq(self.tokens.granted),
             self.tokens.take.eq(walk.take_tokens),
             self.tokens.signal.eq(Mux(self.retired, self.retired_signal, 0)),
             walk.halt.eq(self.halt),
+            walk.tested.eq(test.done),
+            test.run.eq(walk.testing & ~self.halt),
+            *(getattr(test, name).eq(fields_of(self.i_commands.payload, Opcode.TEST)[name])
+              for name in ("macro", "begin", "end")),
+            test.quiet.eq(quiet),
+            self.testing.eq(walk.testing),
+            self.fault.eq(test.fault),
             walk.bank_ready.eq(banks.ready),
             walk.bank.eq(banks.bank),
             walk.bank_planes.eq(banks.ready_planes),
@@ -103,7 +121,8 @@ class Compute(wiring.Component):
             self.activity.token.eq(walk.wants_token & ~busy),
             self.activity.memory.eq(walk.wants_step & ~busy),
             self.activity.busy.eq(busy | ~(walk.idle | walk.wants_token | walk.wants_step)),
-            self.idle.eq(walk.idle & ~busy & ~self.target.final & (in_flight == 0)),
+            quiet.eq(~busy & ~self.target.final & (in_flight == 0)),
+            self.idle.eq(walk.idle & quiet),
         ]
         with m.If(busy | self.target.final):
             m.d.sync += in_flight.eq(Array.latency(self.config) + 1)

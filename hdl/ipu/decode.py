@@ -168,6 +168,8 @@ class Decode(wiring.Component):
                 rules += [f.acc_vector + self._product(m, f.vectors, f.vector_rows) <= config.acc_vectors,
                           f.act_address < config.act_bytes, f.x_end <= config.act_bytes, f.y_end <= config.act_bytes,
                           f.first_tap < f.taps, f.first_byte < f.tap_bytes, f.padding == 0]
+            case Opcode.TEST:
+                rules += [f.macro < config.macros, f.begin | f.end, f.padding == 0]
             case Opcode.STORE:
                 rules += [f.vectors != 0, f.vector_rows != 0, f.channels != 0, f.channels <= config.out_cols,
                           f.acc_vector + self._product(m, f.vectors, f.vector_rows) <= config.acc_vectors,

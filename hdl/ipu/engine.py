@@ -21,6 +21,7 @@ from .compute import Compute
 from .decode import Decode, command_layout
 from .fault import fault_layout
 from .fetch import Fetch
+from .field_test import field_test_signature
 from .load import Load
 from .parameter_memory import ParameterMemory
 from .recv import Recv
@@ -63,6 +64,8 @@ class Engine(wiring.Component):
         Of the array.
     ports : Out(port_signature).array(links), semaphores : Out(semaphore_signature), sending : Out(1)
         With links only; some SEND that has started is not answered.
+    field_test : Out(field_test_signature)
+        From TEST instructions to the compute self-test.
     """
 
     def __init__(self, config: Config):
@@ -90,6 +93,7 @@ class Engine(wiring.Component):
             "o_signature": Out(WIDTH),
             **({"ports": Out(port_signature(config)).array(config.links), "semaphores": Out(semaphore_signature()),
                 "sending": Out(1)} if config.links else {}),
+            "field_test": Out(field_test_signature()),
         })
 
     def elaborate(self, platform):
@@ -196,6 +200,7 @@ class Engine(wiring.Component):
         array, compute, loader = self.array, self.compute, self.loader
         connect_load(m, source=loader, sink=array)
         connect_test(m, source=self.test, sink=array.test)
+        connect(m, compute=compute.field_test, test=flipped(self.field_test))
         for mine, given in zip(array.repair, self.repair):
             m.d.comb += [point.eq(value) for point, value in zip(mine, given)]
         m.d.comb += [
@@ -226,7 +231,7 @@ class Engine(wiring.Component):
 
     def _state(self, m):
         links = (self.send, self.recv) if self.config.links else ()
-        parts = (self.decode, self.fetch, self.weights, self.load, self.store, *links, self.tokens)
+        parts = (self.decode, self.fetch, self.weights, self.load, self.store, *links, self.tokens, self.compute)
         for part in reversed(parts):  # the first one wins
             with m.If(part.fault.valid):
                 m.d.comb += self.fault.eq(part.fault)
@@ -243,5 +248,6 @@ class Engine(wiring.Component):
             *(activity.eq(queue.activity)
               for activity, queue in zip(self.events.queues, self.executors.values())),
             self.events.weight_beat.eq(weight_beat),
-            self.events.progress.eq(Cat(handshakes, weight_beat, self.compute.issue.valid).any()),
+            self.events.progress.eq(Cat(handshakes, weight_beat, self.compute.issue.valid,
+                                          self.compute.testing).any()),
         ]

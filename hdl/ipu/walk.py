@@ -1,4 +1,4 @@
-"""Walks GEMM instructions: steps, vectors, and the pieces of taps that make up each vector's line."""
+"""Walks the instructions of the compute queue: steps, vectors, and the pieces of taps that make up each vector's line."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -72,6 +72,8 @@ class Walk(wiring.Component):
     which writes zeros; and so is every step without planes where the maximum is taken, since zero may be the largest.
     An instruction whose last step is skipped ends with an empty vector.
 
+    A TEST ends with an empty vector, too, when it is done.
+
     A step that an instruction keeps is not taken; the next instruction finds it again. If planes were issued from it,
     it is not skipped then, so that the bank is given back in order, after everything that was issued from it.
 
@@ -83,6 +85,8 @@ class Walk(wiring.Component):
         The next committed step.
     take : Out(1), skip : Out(1)
         The step is taken; it is skipped.
+    testing : Out(1), tested : In(1)
+        A TEST waits until it is done.
     wants_token, wants_step : Out(1)
         There is nothing to do before tokens, or the next step, have come.
     o_pieces : Out(stream)
@@ -105,6 +109,8 @@ class Walk(wiring.Component):
             "bank_planes": In(plane_count_bits(config)),
             "take": Out(1),
             "skip": Out(1),
+            "testing": Out(1),
+            "tested": In(1),
             "wants_token": Out(1),
             "wants_step": Out(1),
             "o_pieces": Out(stream.Signature(piece_layout(config))),
@@ -159,6 +165,13 @@ class Walk(wiring.Component):
                     m.d.comb += self.take_tokens.eq(1)
                     self._begin_instruction(m)
                     m.next = "STEP"
+                    with m.If(command.opcode == Opcode.TEST):
+                        m.next = "TEST"
+            with m.State("TEST"):
+                m.d.comb += [self.testing.eq(1), self.o_pieces.valid.eq(self.tested)]
+                with m.If(self.tested & self.o_pieces.ready):
+                    m.d.comb += self.i_commands.ready.eq(1)
+                    m.next = "WAIT"
             with m.State("STEP"):
                 m.d.comb += [self.wants_step.eq(~self.bank_ready), self.begins.eq(1),
                              self.steps_ahead.eq(self.steps_left)]
@@ -276,6 +289,8 @@ class Walk(wiring.Component):
             piece.vector.act_signed.eq(gemm.act_signed),
             piece.vector.zero_point.eq(gemm.zero_point),
         ]
+        with m.If(self.testing):
+            m.d.comb += [piece.last.eq(1), piece.vector.empty.eq(1), piece.vector.final.eq(1)]
 
     def _advance(self, m, last_vector):
         """To the next piece: of this line, of the next vector's, or of the next step's."""

@@ -112,13 +112,15 @@ def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
     Raises
     ------
     PredictionError
-        If an instruction is illegal, weights do not fit their steps, a multiplier is not a number, or something does
+        If an instruction is illegal or a TEST, weights do not fit their steps, a multiplier is not a number, or something does
         not lie in the memory.
     """
     if entry < 0 or entry % INSTRUCTION_BYTES or count < 0 or entry + count * INSTRUCTION_BYTES > len(memory):
         raise PredictionError(f"entry must be a multiple of {INSTRUCTION_BYTES} and the program end in the memory's "
                               f"{len(memory)} bytes, not {count} instructions at {entry:#x}")
     code = decode(config, memory, entry, count)
+    if (code.by_queue[Queue.COMPUTE].opcode == Opcode.TEST).any():
+        raise PredictionError("the program tests a macro, and how long that takes is in no instruction")
     _check_multipliers(config, memory, code)
     bus = config.bus_bytes
     loads, gemms, stores = (code.by_queue[queue] for queue in (Queue.LOAD, Queue.COMPUTE, Queue.STORE))

@@ -84,6 +84,7 @@ LEGAL = {
     Opcode.LOAD_TABLE: {"address": 64, "table": 1},
     Opcode.GEMM: {"steps": 2, "vectors": 2, "vector_rows": 3, "acc_vector": 10, "x": -5, "x_stride": 7, "x_end": 4096,
                   "y_end": 1, "tap_bytes": 5, "taps": 3, "tap_rows": 2, "first_tap": 2, "first_byte": 4},
+    Opcode.TEST: {"macro": 3, "begin": 1},
     Opcode.STORE: {"address": 67, "stride": 7, "vectors": 2, "vector_rows": 3, "acc_vector": 10, "channels": 7,
                    "format": 1, "table": 2, "residual": 2, "release": 7, "low": -128, "high": 127,
                    "residual_address": 3, "residual_multiplier": 0x5F7F_FFFF},
@@ -102,8 +103,8 @@ def test_the_examples_are_legal(opcode):
 @pytest.mark.parametrize(("opcode", "change", "named"), [
     *((opcode, {"address": 4}, "address")
       for opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_TABLE)),
-    *((opcode, {"address": 1 << 40}, "address") for opcode in FIELDS
-      if "address" in FIELDS[opcode] and opcode != Opcode.SEND),
+    *((opcode, {"address": 1 << 40}, "address") for opcode in LEGAL
+      if "address" in LEGAL[opcode] and opcode != Opcode.SEND),
     (Opcode.LOAD_WEIGHTS, {"steps": 0}, "steps"), (Opcode.LOAD_WEIGHTS, {"beats": 0}, "beats"),
     *((Opcode.LOAD_ACTIVATIONS, {name: 0}, name) for name in ("row_bytes", "rows", "blocks")),
     (Opcode.LOAD_ACTIVATIONS, {"buffer_address": 4067}, "buffer_address"),
@@ -116,6 +117,7 @@ def test_the_examples_are_legal(opcode):
     (Opcode.GEMM, {"act_address": 4096}, "act_address"), (Opcode.GEMM, {"x_end": 4097}, "x_end"),
     (Opcode.GEMM, {"y_end": 4097}, "y_end"), (Opcode.GEMM, {"first_tap": 3}, "first_tap"),
     (Opcode.GEMM, {"first_byte": 5}, "first_byte"), (Opcode.GEMM, {"padding": 1}, "padding"),
+    (Opcode.TEST, {"macro": 4}, "macro"), (Opcode.TEST, {"begin": 0}, "begin"), (Opcode.TEST, {"padding": 1}, "padding"),
     (Opcode.STORE, {"residual_address": 1 << 40}, "residual_address"),
     (Opcode.STORE, {"vectors": 0}, "vectors"), (Opcode.STORE, {"vector_rows": 0}, "vector_rows"),
     (Opcode.STORE, {"channels": 0}, "channels"), (Opcode.STORE, {"channels": 17}, "channels"),

@@ -243,7 +243,7 @@ def test_a_part_has_one_column(column):
 
 
 def test_turns_are_different_columns():
-    """Each fault with the first column that it reaches, the last, and two between; with none twice."""
+    """Each fault with the first column that it reaches and the last, if that is another one."""
     reached = np.array([[1, 0, 1], [0, 0, 1], [0, 1, 1], [0, 1, 1], [0, 1, 1], [0, 0, 1]], bool)
     turns = np.array(list(_turns(reached)))
-    assert turns.T.tolist() == [[0, -1, -1, -1], [2, 4, 3, -1], [0, 5, 2, 4]]
+    assert turns.T.tolist() == [[0, -1], [2, 4], [0, 5]]

@@ -5,7 +5,7 @@ import pytest
 
 from hdl.config import CONFIGS
 from hdl.isa import QUEUE_OF, QUEUES, Instruction, Opcode
-from sim.cycle import PredictionError
+from sim.cycle import PredictionError, predict
 from sim.cycle.decode import NAMES, decode
 
 from .programs import images, memory_of, program
@@ -52,6 +52,13 @@ def test_an_address_of_64_bits():
     with pytest.raises(PredictionError,
                        match=r"LOAD_ACTIVATIONS address must be below 2\^\d+, not 18446744073709551608$"):
         decode(TINY, *program(far))
+
+
+def test_a_self_test_is_not_predicted():
+    memory, entry, count = program(Instruction(Opcode.TEST, {"begin": 1, "end": 1}))
+    with pytest.raises(PredictionError,
+                       match=r"^the program tests a macro, and how long that takes is in no instruction$"):
+        predict(TINY, (memory, entry, count))
 
 
 def test_a_queue_that_does_not_exist():

@@ -317,6 +317,10 @@ def store(draw: Draw) -> dict[str, int]:
     }
 
 
+def self_test(draw: Draw) -> dict[str, int]:
+    return {"macro": draw(0, 3), "begin": 1, "end": draw(0, 1)}
+
+
 def store_counters(draw: Draw) -> dict[str, int]:
     return {"address": draw(0, 2**40 - 1)}
 
@@ -347,6 +351,7 @@ RANDOM_FIELDS = {
     Opcode.LOAD_PARAMETERS: load_parameters,
     Opcode.LOAD_TABLE: load_table,
     Opcode.GEMM: gemm,
+    Opcode.TEST: self_test,
     Opcode.STORE: store,
     Opcode.STORE_COUNTERS: store_counters,
     Opcode.SEND: send,
@@ -418,7 +423,7 @@ def test_bad_records_are_refused() -> None:
     record = Instruction(Opcode.GEMM, drawn(Opcode.GEMM, np.random.default_rng(0))).encode()
     with pytest.raises(ValueError, match=r"^An instruction is 64 bytes, not 63\.$"):
         decode_instruction(record[:-1])
-    for opcode in set(range(256)) - {0x01, 0x02, 0x03, 0x04, 0x10, 0x20, 0x21, 0x30, 0x31}:
+    for opcode in set(range(256)) - {0x01, 0x02, 0x03, 0x04, 0x10, 0x18, 0x20, 0x21, 0x30, 0x31}:
         with pytest.raises(ValueError, match=r"^There is no opcode 0x[0-9a-f]{2}\.$"):
             decode_instruction(bytes([opcode]) + record[1:])
     for i in range(3, 64 // 8):

@@ -179,7 +179,8 @@ BENCHES: tuple[Bench, ...] = (
             "integer": ("integer", "shifted"),
         }),
     Bench(
-        name="decode", component=Decode, module="verif.tb_decode", configs=("tiny", "small", LINKED), verilator_configs=(WIDE,),
+        name="decode", component=Decode, module="verif.tb_decode", configs=("tiny", "small", LINKED),
+        verilator_configs=(WIDE,),
         signals={"rules": ("known", "legal", "record.*")}),
     Bench(
         name="mbist", component=SelfTest, module="verif.tb_mbist", view="simulation", configs=("tiny",),

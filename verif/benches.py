@@ -190,7 +190,7 @@ BENCHES: tuple[Bench, ...] = (
             "operation": ("march.sequencer.operation.*", "march.data"),
             "failures": ("march.compare.failed", "march.compare.failure.*"),
         }),
-    Bench(name="registers", component=Registers, module="verif.tb_registers", configs=("small",)),
+    Bench(name="registers", component=Registers, module="verif.tb_registers", configs=("small", LINKED)),
     Bench(
         name="dma", component=Dma, module="verif.tb_dma", configs=("small",), verilator_configs=(WIDE,),
         signals={

@@ -539,9 +539,9 @@ async def test_what_cannot_be_read_is_not_posted(dut, cause):
     end, _ = partners(bench)
     good = bench.send(port=0, rows=1, post=1, semaphore=1, size=2048)
     if cause == Cause.READ_WINDOW:
-        first = BASE + HALF - 2 * BUS
+        first = BASE + HALF - 2 * BUS  # up to the end of a page
         bench.send(port=0, rows=1, row_bytes=4 * BUS, address=first, remote_address=BASE + HALF, post=1, semaphore=2)
-        address = first
+        address = BASE + HALF
     elif cause == Cause.READ_ERROR:
         bench.memory.read_errors[BASE + 4096 + 3 * BUS] = AxiResp.SLVERR
         bench.send(port=0, rows=1, row_bytes=9 * BUS, address=BASE + 4096, remote_address=BASE + HALF, post=1,

@@ -20,6 +20,7 @@ from hdl.ipu.compute import Compute
 from hdl.ipu.decode import Decode
 from hdl.ipu.registers import Registers
 from hdl.ipu.requantise import Requantise
+from hdl.transport.semaphores import Semaphores
 from hdl.verilog import Generated
 from sim.rtl import SIMULATORS, Build, Results, build, run
 from sim.rtl.design import generated
@@ -255,6 +256,7 @@ BENCHES: tuple[Bench, ...] = (
             "requests": ("remote_?.packet_state", "remote_?.header.*", "remote_?.over", "remote_?.requests.level"),
             "semaphores": ("semaphores.post", "semaphores.posted"),
         }),
+    Bench(name="semaphores", component=Semaphores, module="verif.tb_semaphores", configs=(LINKED,)),
     Bench(
         name="link", component=bench_link, wrap=bench_pair, sources=LINK_SOURCES, module="verif.tb_link",
         configs=(CABLE,), verilator_configs=("small",),

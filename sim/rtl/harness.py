@@ -80,7 +80,7 @@ def card(chip: Generated, config: Config, cables: Sequence[tuple[End, End]], *, 
         wire.
     """
     ports: dict[str, tuple[str, int]] = {"clk": ("input", 1)} | _MEMORY_INPUTS
-    # To Verilator, which builds the nodes by themselves, every output of theirs depends on every input, around the ring.
+    # If nodes are built by themselves, every output depends on every input for Verilator, all around the ring.
     body, heard = ["  /*verilator lint_off UNOPTFLAT*/"], {}
     for number, (a, b) in enumerate(cables):
         body += wires({end.net("tx"): config.bus_bits for end in (a, b)})

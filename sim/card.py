@@ -91,8 +91,8 @@ class Card:
         if self.backend == "golden":
             return None
         require_simulator(self.backend)
-        top = card(generated(self.design, self.config, name="chip", view=self.view), self.config, cables(self.chips),
-                   chips=self.chips, memory_bytes=memory_size(self.backend, memory_bytes),
+        top = card([generated(self.design, self.config, name="chip", view=self.view)] * self.chips, self.config,
+                   cables(self.chips), memory_bytes=memory_size(self.backend, memory_bytes),
                    read_latency=self.read_latency)
         return build(top, self.config, simulator=self.backend, waves=self.waves, threads=self.threads,
                      extra_sources=[AXI_MEMORY], hierarchical=not self.waves)

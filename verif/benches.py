@@ -27,7 +27,7 @@ from sim.rtl.harness import AXI_MEMORY, LINK_CHANNEL, harness
 from sim.rtl.link_pair import SOURCES as LINK_SOURCES
 from sim.rtl.run import DEFAULT_SEED
 
-from .card import CHIPS_VARIABLE, bench_card
+from .card import CHIPS_VARIABLE, bench_card, bench_strangers
 from .card import PLUSARGS as CARD_PLUSARGS
 from .dma import Dma
 from .geometries import BARE, CABLE, ODD, SMALL_CARD, TINY_CARD, TWO_LINES, WIDE
@@ -265,6 +265,11 @@ BENCHES: tuple[Bench, ...] = (
                 "instructions": ("engine.decode.address", "engine.*_queue.level"),
             }.items()
         }) for chips in (2, 4)),
+    Bench(
+        name="strangers", component=Chip, wrap=bench_strangers, sources=(AXI_MEMORY, LINK_CHANNEL),
+        module="verif.tb_strangers", configs=(TINY_CARD,), view="simulation", environment={CHIPS_VARIABLE: "2"},
+        plusargs=CARD_PLUSARGS,
+        signals={"links": tuple(f"chip{chip}_link0_tx" for chip in range(2))}),
     Bench(
         name="link_reference", component=bench_link, module="verif.tb_link_reference",
         configs=(CABLE,), verilator_configs=("tiny",),

@@ -23,8 +23,10 @@ from sim.golden.card import execute_card
 from sim.golden.executor import Execution
 from sim.rtl import test_config
 from sim.rtl.csr_bus import CsrBus
+from sim.rtl.design import generated
 from sim.rtl.harness import card
 from sim.rtl.image import read_image, write_image
+from sim.session import chip as chip_of
 
 from .link import Cable
 from .programs import RandomProgram
@@ -50,8 +52,15 @@ PATIENCE = 60_000
 def bench_card(chips: int):
     """What puts a chip's Verilog into a card with settable cables."""
     def wrap(chip: Generated, config: Config) -> Generated:
-        return card(chip, config, cables(chips), chips=chips, memory_bytes=MEMORY_BYTES, channels=True)
+        return card([chip] * chips, config, cables(chips), memory_bytes=MEMORY_BYTES, channels=True)
     return wrap
+
+
+def bench_strangers(chip: Generated, config: Config) -> Generated:
+    """A card of two chips with different configurations."""
+    other = generated(chip_of, config.with_(outstanding_reads=2 * config.outstanding_reads), name="other",
+                      view="simulation")
+    return card([chip, other], config, cables(2), memory_bytes=MEMORY_BYTES, channels=True)
 
 
 def program(config: Config, memory: np.ndarray, instructions: list[Instruction], remote=(REMOTE, CODE)) -> Program:
@@ -137,7 +146,12 @@ class CardBench:
         self.cables = [Cable(dut, self.parameters, f"cable{number}_") for number in range(len(cables(self.chips)))]
 
     async def start(self, **settings: int):
-        """Clock, reset, ideal cables, sessions at all ports."""
+        """Clock, reset, ideal cables, sessions at all ports that are up."""
+        await self.reset(**settings)
+        await self.up()
+
+    async def reset(self, **settings: int):
+        """The same without waiting for the links."""
         self.dut.load.value = self.dut.dump.value = 0
         for cable in self.cables:
             cable.set(load=0, delay=0, skew=0, invert=0, dead=0, interval=0, burst=0)
@@ -158,7 +172,6 @@ class CardBench:
         for chip in self.chip:
             await chip.settings(**settings)
             await chip.enable()
-        await self.up()
 
     async def up(self, cycles: int = 100_000):
         """Waits until all links are up."""

@@ -24,13 +24,15 @@ from hdl.transport.semaphores import Semaphores
 from hdl.verilog import Generated
 from sim.rtl import SIMULATORS, Build, Results, build, run
 from sim.rtl.design import generated
-from sim.rtl.harness import AXI_MEMORY, harness
+from sim.rtl.harness import AXI_MEMORY, LINK_CHANNEL, harness
 from sim.rtl.link_pair import SOURCES as LINK_SOURCES
 from sim.rtl.run import DEFAULT_SEED
 
+from .card import CHIPS_VARIABLE, bench_card, bench_strangers
+from .card import PLUSARGS as CARD_PLUSARGS
 from .compute_self_test import ComputeSelfTest, ComputeSelfTestOfGates
 from .dma import Dma
-from .geometries import BARE, CABLE, LINKED, ODD, TWO_LINES, WIDE
+from .geometries import BARE, CABLE, LINKED, ODD, SMALL_CARD, TINY_CARD, TWO_LINES, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
 from .link import bench_link, bench_pair
@@ -280,6 +282,21 @@ BENCHES: tuple[Bench, ...] = (
             "transmitter": ("link_a.transmitter.chosen.*", "link_a.transmitter.replay.*"),
             "receiver": ("link_b.receiver.header.*", "link_b.receiver.expected", "link_b.receiver.nak"),
         }),
+    *(Bench(
+        name=f"card{chips}", component=Chip, wrap=bench_card(chips), sources=(AXI_MEMORY, LINK_CHANNEL),
+        module="verif.tb_card", configs=(TINY_CARD,), verilator_configs=(SMALL_CARD,) if chips == 2 else (),
+        view="simulation", environment={CHIPS_VARIABLE: str(chips)}, plusargs=CARD_PLUSARGS,
+        signals={
+            title: tuple(f"chip{chip}.chip.core.{signal}" for chip in range(chips) for signal in signals)
+            for title, signals in {
+                "instructions": ("engine.decode.address", "engine.*_queue.level"),
+            }.items()
+        }) for chips in (2, 4)),
+    Bench(
+        name="strangers", component=Chip, wrap=bench_strangers, sources=(AXI_MEMORY, LINK_CHANNEL),
+        module="verif.tb_strangers", configs=(TINY_CARD,), view="simulation", environment={CHIPS_VARIABLE: "2"},
+        plusargs=CARD_PLUSARGS,
+        signals={"links": tuple(f"chip{chip}_link0_tx" for chip in range(2))}),
     Bench(
         name="link_reference", component=bench_link, module="verif.tb_link_reference",
         configs=(CABLE,), verilator_configs=("tiny",),

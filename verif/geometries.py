@@ -1,6 +1,6 @@
 """Configurations that nobody would build: they find what the regular shape of the named ones hides."""
 
-from hdl.config import Config
+from hdl.config import CONFIGS, Config
 
 #: Counts that are no powers of two, 32-bit headers, all eleven planes, two spares.
 ODD = Config(name="odd", rows=32, cols=4, grid_k=2, grid_n=3, planes=11, bus_bits=64, acc_vectors=8, act_bytes=512,
@@ -22,3 +22,7 @@ CABLE = WIDE.with_(name="cable", link_lanes=4)
 
 #: A chip with two links.
 LINKED = WIDE.with_(name="linked", links=2)
+
+#: Chips of cards, for simulation: lanes of 32 bits train quickly.
+TINY_CARD = CONFIGS["tiny"].with_(name="tiny_card", links=2, link_lanes=2)
+SMALL_CARD = CONFIGS["small"].with_(name="small_card", links=2, link_lanes=2)

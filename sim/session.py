@@ -4,7 +4,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +20,9 @@ from mbist.notation import March
 
 from .golden.executor import Execution, execute
 from .rtl.build import Build, build
+from .rtl.chip_memory import ChipMemory
 from .rtl.design import Source, generated
 from .rtl.harness import AXI_MEMORY, harness
-from .rtl.image import read_image, write_image
 from .rtl.run import new_directory, run
 from .rtl.stalls import Stalls
 from .rtl.tools import require_simulator
@@ -43,12 +43,16 @@ class ProgramStopped(RuntimeError):
     cause : Cause
     address : int
         What it is depends on the cause, see :class:`hdl.csr.Cause`.
+    chip : int or None
+        Its number, if it is one of a card's.
     """
 
-    def __init__(self, cause: Cause, address: int):
-        super().__init__(f"the program was stopped with cause {cause.name} ({cause.value}) at {address:#x}")
+    def __init__(self, cause: Cause, address: int, chip: int | None = None):
+        whose = "" if chip is None else f" of chip {chip}"
+        super().__init__(f"the program{whose} was stopped with cause {cause.name} ({cause.value}) at {address:#x}")
         self.cause = cause
         self.address = address
+        self.chip = chip
 
 
 class ProgramTimeout(RuntimeError):
@@ -155,10 +159,8 @@ class Session:
         if self.backend == "golden":
             return None
         require_simulator(self.backend)
-        least = VERILATOR_MEMORY_BYTES if self.backend == "verilator" else 4096
-        size = 1 << (max(memory_bytes, least) - 1).bit_length()
         top = harness(generated(self.design, self.config, name="chip", view=self.view), self.config,
-                      memory_bytes=size, read_latency=self.read_latency)
+                      memory_bytes=memory_size(self.backend, memory_bytes), read_latency=self.read_latency)
         return build(top, self.config, simulator=self.backend, waves=self.waves, public_all=self.public_all,
                      threads=self.threads, extra_sources=[AXI_MEMORY])
 
@@ -224,52 +226,69 @@ class Session:
         seconds = time.perf_counter() - begin
         if execution.cause != Cause.NONE:
             raise ProgramStopped(execution.cause, execution.address)
-        counters = {"ARRAY_BUSY": execution.array_busy, "WEIGHT_BEATS": execution.weight_beats,
-                    "READ_BEATS": execution.read_beats, "WRITE_BEATS": execution.write_beats}
-        return Result(program.results(execution.memory), None, counters, execution.overflow, seconds)
+        return golden_result(program, execution, seconds)
 
     def _run_rtl(self, program: Program, memory: np.ndarray, progress: bool, max_cycles: int | None,
                  watchdog: int) -> Result:
         made = self.prepare(program.memory_bytes)
         assert made is not None
         directory = new_directory(made.name)
-        bus = self.config.bus_bytes
-        write_image(directory / "image.hex", memory, bus)
-        low, high = program.writable[0] // bus, max(program.writable[0], program.writable[1] - 1) // bus
-        # Windows are checked by whole bus words.
-        window = (low * bus, (high + 1) * bus) if program.writable[1] > program.writable[0] else (0, 0)
-        job = {"entry": program.entry, "count": program.count, "watchdog": watchdog, "max_cycles": max_cycles,
-               "repair": self.repair, "windows": [[0, program.memory_bytes, ["read"]], [*window, ["read", "write"]]]}
-        plusargs = [f"+image={directory / 'image.hex'}", f"+dump={directory / 'dump.hex'}", f"+first={low}",
-                    f"+last={high}", *self.stalls.plusargs]
-        show = _bar(directory / "progress", lambda: execute(self.config, memory, program.entry, program.count))
-        with show if progress else nullcontext():
-            answer = self._simulate(made, "sim.rtl.session_tb", job, directory, plusargs)
+        placed = ChipMemory(self.config, program, memory, directory, repair=self.repair)
+        placed.write()
+        job = {"order": placed.order(watchdog), "max_cycles": max_cycles}
+        with progress_bar(directory / "progress", expected_cycles(
+                execute(self.config, memory, program.entry, program.count))) if progress else nullcontext():
+            answer = self._simulate(made, "sim.rtl.session_tb", job, directory,
+                                    [*placed.plusargs, *self.stalls.plusargs])
         _check(answer, max_cycles)
-        if program.writable[1] > program.writable[0]:
-            written = read_image(directory / "dump.hex", bus, program.memory_bytes, first=low)
-            memory[program.writable[0]:program.writable[1]] = written[program.writable[0]:program.writable[1]]
+        outputs = placed.collect()
         self._clean(directory)
-        return Result(program.results(memory), answer["counters"]["CYCLES"], answer["counters"],
-                      bool(answer["status"]["overflow"]), answer["seconds"])
+        return Result(outputs, answer["counters"]["CYCLES"], answer["counters"], bool(answer["status"]["overflow"]),
+                      answer["seconds"])
 
     def _simulate(self, made: Build, module: str, job: dict, directory: Path, plusargs: Sequence[str] = ()) -> dict:
         """Runs the cocotb module on a job in :attr:`directory`, and returns its result if the chip is the right one."""
         self.directory = directory
-        expected = {"id": ID_VALUE, "format_version": FORMAT_VERSION, "config_hash": self.config.hash}
-        (directory / "job.json").write_text(json.dumps(job | {"expected": expected}))
-        run(made, module, plusargs=plusargs, directory=directory, waves=self.waves)
-        answer = json.loads((directory / "result.json").read_text())
-        for name, value in expected.items():
-            if answer[name] != value:
-                raise ChipMismatch(f"the simulated chip's register {name.upper()} must be {value:#x}, not "
-                                   f"{answer[name]:#x}; build it from the same configuration and sources")
+        answer = simulate(made, module, job, directory, plusargs, self.waves)
+        check_identity(self.config, answer)
         return answer
 
     def _clean(self, directory: Path):
         """After a run that went well only its waves are of interest."""
         if not self.waves:
             shutil.rmtree(directory)
+
+
+def memory_size(simulator: str, least: int) -> int:
+    """Bytes of the simulated memory for a program that needs ``least``."""
+    return 1 << (max(least, VERILATOR_MEMORY_BYTES if simulator == "verilator" else 4096) - 1).bit_length()
+
+
+def golden_result(program: Program, execution: Execution, seconds: float) -> Result:
+    """The result of a program that the golden model has executed to its end."""
+    counters = {"ARRAY_BUSY": execution.array_busy, "WEIGHT_BEATS": execution.weight_beats,
+                "READ_BEATS": execution.read_beats, "WRITE_BEATS": execution.write_beats}
+    return Result(program.results(execution.memory), None, counters, execution.overflow, seconds)
+
+
+def expected_identity(config: Config) -> dict[str, int]:
+    """What the registers of a configuration's chip say."""
+    return {"id": ID_VALUE, "format_version": FORMAT_VERSION, "config_hash": config.hash}
+
+
+def check_identity(config: Config, found: Mapping[str, int]):
+    """Raises :class:`ChipMismatch` unless the chip is one of this configuration."""
+    for name, value in expected_identity(config).items():
+        if found[name] != value:
+            raise ChipMismatch(f"the simulated chip's register {name.upper()} must be {value:#x}, not "
+                               f"{found[name]:#x}; build it from the same configuration and sources")
+
+
+def simulate(made: Build, module: str, job: dict, directory: Path, plusargs: Sequence[str], waves: bool) -> dict:
+    """Runs the cocotb module on a job in a directory, and returns its result."""
+    (directory / "job.json").write_text(json.dumps(job | {"expected": expected_identity(made.config)}))
+    run(made, module, plusargs=plusargs, directory=directory, waves=waves)
+    return json.loads((directory / "result.json").read_text())
 
 
 def _check(answer: dict, max_cycles: int | None):
@@ -286,17 +305,16 @@ def expected_cycles(execution: Execution) -> int:
 
 
 @contextmanager
-def _bar(file: Path, model: Callable[[], Execution]) -> Iterator[None]:
-    """A progress bar of the cycles that the simulation notes in ``file``."""
+def progress_bar(file: Path, total: int | None) -> Iterator[None]:
+    """A progress bar of the cycles that the simulation notes in ``file``, of ``total`` if that is known."""
     ended = threading.Event()
-    total = expected_cycles(model())
     bar = tqdm(total=total, unit=" cycles", unit_scale=True, desc="simulating")
 
     def follow():
         while not ended.wait(0.2):
             lines = file.read_text().split() if file.is_file() else []
             if lines:
-                bar.update(min(int(lines[-1]), total) - bar.n)
+                bar.update(min(int(lines[-1]), total or int(lines[-1])) - bar.n)
 
     thread = threading.Thread(target=follow, daemon=True)
     thread.start()
@@ -304,7 +322,7 @@ def _bar(file: Path, model: Callable[[], Execution]) -> Iterator[None]:
         yield
         ended.set()
         thread.join()
-        bar.update(total - bar.n)
+        bar.update((total or bar.n) - bar.n)
     finally:
         ended.set()
         thread.join()

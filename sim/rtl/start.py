@@ -1,5 +1,6 @@
-"""What every cocotb test of :class:`sim.session.Session` does first."""
+"""Clock, reset and identity of simulated chips: what every cocotb test of :mod:`sim` does first."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from cocotb.clock import Clock
@@ -12,16 +13,23 @@ from .run import test_config
 CYCLE_PS = 1000
 
 
-async def start(dut: Any, expected: dict[str, int]) -> tuple[CsrBus, dict[str, int], bool]:
-    """Starts the clock of ``sim_top`` and resets it; returns its registers, what identifies the chip, and whether that
-    is as expected."""
-    csr = CsrBus(dut, test_config())
+async def reset(dut: Any, prefixes: Sequence[str] = ("",)) -> list[CsrBus]:
+    """Starts the clock of ``sim_top`` or ``sim_card`` and resets its chips, whose ports have these prefixes; returns
+    their registers."""
+    buses = [CsrBus(dut, test_config(), prefix) for prefix in prefixes]
+    resets = [getattr(dut, f"{prefix}rst") for prefix in prefixes]
     dut.load.value = dut.dump.value = 0
-    dut.rst.value = 1
+    for pin in resets:
+        pin.value = 1
     Clock(dut.clk, CYCLE_PS, unit="ps", impl="gpi").start()
     await ClockCycles(dut.clk, 4)
     await FallingEdge(dut.clk)
-    dut.rst.value = 0
-    identity = {name.lower(): await csr.read(name) for name in ("ID", "FORMAT_VERSION")}
-    identity["config_hash"] = await csr.read64("CONFIG_HASH")
-    return csr, identity, identity == expected
+    for pin in resets:
+        pin.value = 0
+    return buses
+
+
+async def identity(csr: CsrBus) -> dict[str, int]:
+    """What identifies a chip."""
+    found = {name.lower(): await csr.read(name) for name in ("ID", "FORMAT_VERSION")}
+    return found | {"config_hash": await csr.read64("CONFIG_HASH")}

@@ -28,13 +28,14 @@ from sim.rtl.link_pair import SOURCES as LINK_SOURCES
 from sim.rtl.run import DEFAULT_SEED
 
 from .dma import Dma
-from .geometries import BARE, CABLE, ODD, TWO_LINES, WIDE
+from .geometries import BARE, CABLE, LINKED, ODD, TWO_LINES, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
 from .link import bench_link, bench_pair
 from .load import Loading
 from .self_test import SelfTest
 from .store import StoreBlock
+from .transport import TransportBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,7 +179,8 @@ BENCHES: tuple[Bench, ...] = (
             "integer": ("integer", "shifted"),
         }),
     Bench(
-        name="decode", component=Decode, module="verif.tb_decode", configs=("tiny", "small"), verilator_configs=(WIDE,),
+        name="decode", component=Decode, module="verif.tb_decode", configs=("tiny", "small", LINKED),
+        verilator_configs=(WIDE,),
         signals={"rules": ("known", "legal", "record.*")}),
     Bench(
         name="mbist", component=SelfTest, module="verif.tb_mbist", view="simulation", configs=("tiny",),
@@ -245,6 +247,14 @@ BENCHES: tuple[Bench, ...] = (
         memory_bytes=1 << 18,
         plusargs=("+image=image.hex", "+dump=dump.hex", "+stall_chance=64", "+stall_longest=24"),
         signals={"instructions": ("chip.core.engine.decode.address", "chip.core.engine.*_queue.level")}),
+    Bench(
+        name="transport", component=TransportBlock, module="verif.tb_transport", configs=(LINKED,),
+        signals={
+            "sends": ("send.waiting", "send.lost", "send.started.level", "send.packetiser.packet_state",
+                      "send.reader.level"),
+            "requests": ("remote_?.packet_state", "remote_?.header.*", "remote_?.over", "remote_?.requests.level"),
+            "semaphores": ("semaphores.post", "semaphores.posted"),
+        }),
     Bench(
         name="link", component=bench_link, wrap=bench_pair, sources=LINK_SOURCES, module="verif.tb_link",
         configs=(CABLE,), verilator_configs=("small",),

@@ -304,13 +304,8 @@ def store(draw: Draw) -> dict[str, int]:
         "channel": draw(0, 2**16 - 1),
         "format": output_format,
         "table": draw(0, 2) if output_format else 0,
-<<<<<<< HEAD
-        "residual": draw(0, 2) if output_format else 0,
-        "release": draw(0, 31),
-=======
         "residual": residual,
-        "release": draw(0, 7),
->>>>>>> 8919593ff89a2b5cdf49c37b10bde97b4a285a63
+        "release": draw(0, 31),
         "zero_point": draw(-(2**15), 2**15 - 1),
         "low": low,
         "high": draw(low, largest),

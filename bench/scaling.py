@@ -5,10 +5,10 @@ every chip at the start, results lie on every chip at the end. Every result on e
 model's of one chip.
 
 * MiniLM-L6's feed-forward pair, 384 -> 1536 -> 384. 512 vectors are two sentences of the longest that the model is made
-  for, 256 tokens. The first layer is split by outputs, the second by inputs: nothing is sent between them, and the int32
+  for, 256 tokens. The first layer is split by outputs, the second by inputs: nothing is sent between them, and int32
   sums of the second go round the ring while the next ones are computed.
 * Llama-3-8B's down projection, 14336 -> 4096, by inputs, as it follows an up projection split by outputs. 64 vectors
-  are the least number of tokens, of those that the accumulators are cut into, with which the bus does not bound it.
+  are the smallest power of two with which a step takes longer to multiply, 512 cycles, than to load, 296.
 * One layer of 256 x 256 that is applied 32 times to 4 vectors, each time to its own results, as a recurrent network
   does. Its weights are four steps: an array keeps one from one GEMM to the next. One chip has to load the three others
   again each time, two chips one of two each, at the same time: that is why they are more than twice as fast. Four
@@ -106,8 +106,8 @@ def measure(card: Card, case: Case, wanted: np.ndarray) -> Outcome:
     results = card.run(compiled(card.config, case, card.chips), [{"x": case.activations()}] * card.chips)
     for chip, result in enumerate(results):
         if not np.array_equal(result.outputs["y"], wanted):
-            raise RuntimeError(f"the RTL's results of {case.name!r} on chip {chip} of {card.chips} are not those of the "
-                               "golden model")
+            raise RuntimeError(f"the RTL's results of {case.name!r} on chip {chip} of {card.chips} are not those of "
+                               "the golden model")
     cycles = max(result.cycles for result in results if result.cycles is not None)
     busy = sum(result.counters["ARRAY_BUSY"] for result in results)
     return Outcome(case, card.chips, cycles, busy / (cycles * card.chips),
@@ -140,9 +140,10 @@ def main():
         rows.append((o.case.name, o.case.vectors, o.case.how, o.chips, f"{o.cycles:,}", f"{speedup:.3f}",
                      "" if goal is None else f">= {goal}", f"{100 * o.busy:.1f}", f"{o.weight_beats:,}",
                      f"{o.cycles / o.seconds:,.0f}"))
-        details.append({"case": o.case.name, "vectors": o.case.vectors, "split": o.case.how, "chips": o.chips,
-                        "cycles": o.cycles, "speedup": round(speedup, 4), "weight_beats": o.weight_beats})
-    worst = {n: min(d["speedup"] for d in details if d["chips"] == n and d["case"] != CASES[-1].name) for n in GOALS}
+        details.append({"case": o.case.name, "vectors": o.case.vectors, "calls": o.case.calls, "split": o.case.how,
+                        "chips": o.chips, "cycles": o.cycles, "speedup": round(speedup, 4),
+                        "weight_beats": o.weight_beats})
+    worst = {n: min(d["speedup"] for d in details if d["chips"] == n and d["calls"] == 1) for n in GOALS}
     report("scaling", worst[2], "x on two chips, the least of the layers", f">= {GOALS[2]}",
            {"four_chips": worst[4], "four_chips_goal": f">= {GOALS[4]}", "cases": details}, rows,
            ("layers", "vectors", "split by", "chips", "cycles", "speed-up", "goal", "array busy %", "weight words",

@@ -134,6 +134,17 @@ def test_a_layer_that_is_applied_again_and_again(chips):
     assert all(sum(len(content) for _, content in program.segments) < 2 ** 15 for program in programs)
 
 
+@pytest.mark.parametrize("chips", [1, 2])
+def test_more_activations_than_the_buffer_has_room_for(chips):
+    """19 lines of 32 inputs, of 8 vectors each; the buffer has 16 slots for these."""
+    rng = np.random.default_rng(13)
+    layers = chain(rng, 600, 48, last_int32=True)
+    x = random_activations(layers[0], rng, 16, 600)
+    programs = split(CONFIG, layers, 16, chips, [OUTPUT])
+    for seed in range(3):
+        assert all(np.array_equal(y, results(layers, x)) for y in execute(programs, x, seed))
+
+
 def test_results_are_looked_up_in_a_table():
     rng = np.random.default_rng(8)
     layers = chain(rng, 48, 64, 32, table=rng.permutation(256).astype(np.uint8))

@@ -14,7 +14,6 @@ import numpy as np
 
 from hdl.config import Config
 from hdl.isa import TABLES, Opcode, OutputFormat, ResidualFormat
-from hdl.layouts import PARAMETER_BYTES, pack_step
 from hdl.program import Tensor
 
 from . import weights
@@ -179,11 +178,7 @@ class ChipProgram:
         self._sent[port] = self._sent.get(port, 0) + 1
         return Message(remote_port, self._sent[port])
 
-    def _nodes(self, sources: Sequence[Source]) -> list[Node]:
-        return [self._receive(source) if isinstance(source, Message) else source
-                for source in sources if source is not None]
-
-    def _receive(self, message: Message) -> Node:
+    def receive(self, message: Message) -> Node:
         """The RECV after which the message is there: a new one if none so far has waited for it. A partner's messages
         come in the order in which it sends them."""
         received = self._received.setdefault(message.port, [])
@@ -194,6 +189,10 @@ class ChipProgram:
         node = self.stream.add(Opcode.RECV, {"port": message.port, "semaphore": message.port, "count": count})
         received.append((message.number, node))
         return node
+
+    def _nodes(self, sources: Sequence[Source]) -> list[Node]:
+        return [self.receive(source) if isinstance(source, Message) else source
+                for source in sources if source is not None]
 
     # Blocks
 

@@ -86,8 +86,8 @@ def main():
     rows = [(f"payload / line bits at {p['rate']:.0e}" if p["rate"] else "payload / line bits, no errors",
              f"{p['efficiency']:.2%}", f">= {GOALS[p['rate']]:.0%}" if p["rate"] in GOALS else "",
              f"{ANCHOR[p['rate']]:.1%}" if p["rate"] in ANCHOR else "",
-             f"{p['payload_bytes']:.3g} bytes, {p['flits_bad']} bad flits; lost {p['lost']}, doubled {p['doubled']}, "
-             f"corrupt {p['corrupt']}") for p in sweep]
+             f"{p['payload_bytes']:.3g} bytes, {p['flits_bad']} bad flits; lost {p['lost']}, doubled or "
+             f"out of order {p['doubled']}, corrupt {p['corrupt']}") for p in sweep]
     rows.append(("latency of 64 bytes, idle, worst phase", f"{max(cycles)} cycles", f"<= {LATENCY_GOAL}",
                  ANCHOR_LATENCY, f"best {min(cycles)}"))
     rows += [(f"recovery from {name}", f"{r['cycles']} cycles", "", "",

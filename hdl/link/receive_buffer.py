@@ -7,8 +7,9 @@ from amaranth.lib.wiring import In, Out
 
 
 class ReceiveBuffer(wiring.Component):
-    """A queue of beats that shows a beat in the cycle after it came if there is no other, else without a gap after the
-    one before; ``SyncFIFOBuffered`` alone takes a cycle more.
+    """A queue of beats. One that comes shows in the next cycle, or when those before it have been read, without a gap.
+
+    The memory of a ``SyncFIFOBuffered`` alone would take a cycle more; a beat that is the only one goes past it.
 
     Parameters
     ----------

@@ -6,9 +6,14 @@ from amaranth.hdl import Assert, Module, Signal
 from hdl.cim.column import Column
 from hdl.config import configuration
 from hdl.ipu.banks import Banks
-from verif.formal.design import FormalTop
+from hdl.link.receiver import Receiver
+from hdl.link.replay import Replay
+from hdl.link.transmitter import Transmitter
+from verif.formal.design import FormalTop, state
 from verif.formal.equivalence import CountOnesViews, MacroViews
 from verif.formal.hazard import BankHazard
+from verif.formal.replay import ReplayedLink
+from verif.formal.replay_proof import ReplayProof
 from verif.formal.steady import STREAMS
 
 pytestmark = pytest.mark.formal
@@ -67,6 +72,44 @@ def test_the_views_of_the_macro_are_equal():
 
 def test_the_views_of_a_count_are_equal():
     prove(CountOnesViews(TINY), "count_ones_views", bounded=1, induction=1)
+
+
+def test_a_link_loses_doubles_and_exchanges_nothing():
+    prove(ReplayProof(), "replay", bounded=4, induction=1)
+
+
+def _acknowledges_the_next(m, receiver):
+    m.d.comb += receiver.answer.acknowledge.sequence.eq(state(m, "expected"))
+
+
+def _accepts_what_is_ahead(m, receiver):
+    m.d.comb += state(m, "in_order").eq(state(m, "numbered"))
+
+
+def _accepts_what_it_has(m, receiver):
+    expected = state(m, "expected")
+    m.d.sync += expected.eq(expected)
+
+
+def _heeds_a_nak_of_any_epoch(m, replay):
+    with m.If(replay.acknowledged & replay.refused):
+        m.d.sync += state(m, "pending").eq(1)
+
+
+def _sends_without_credit(m, transmitter):
+    m.d.comb += transmitter.packer.credit.eq(-1)
+
+
+@pytest.mark.parametrize(("component", "change", "depth", "broken"), [
+    (Receiver, _acknowledges_the_next, 21, "what is acknowledged was accepted, what is accepted was made"),
+    (Receiver, _accepts_what_is_ahead, 21, "what is accepted is the next that was made"),
+    (Receiver, _accepts_what_it_has, 32, "what is accepted is the next that was made"),
+    (Replay, _heeds_a_nak_of_any_epoch, 28, "a NAK leads to a replay if a flit was missed in this epoch"),
+    (Transmitter, _sends_without_credit, 12, "no flit is refused for want of credit"),
+])
+def test_a_wrong_replay_is_caught(monkeypatch, component, change, depth, broken):
+    altered(monkeypatch, component, change)
+    assert broken in ReplayedLink(prompt=True).model(f"replay{change.__name__}").bounded(depth).failed
 
 
 class Counter(FormalTop):

@@ -84,7 +84,9 @@ class Model:
                 messages = ", ".join(message for message, _ in some)
                 raise ToolFailed(f"z3 gave no verdict on {messages}: {solver.reason_unknown()}")
             if answer == z3.sat:
-                failed += [message for message, broken in some if solver.model().eval(broken)]
+                found = solver.model()
+                failed += [message for message, broken in some
+                           if z3.is_true(found.eval(broken, model_completion=True))] or [m for m, _ in some]
         return Verdict(not failed, tuple(failed), depth, time.monotonic() - started, self.smt2)
 
     def _steps(self, depth: int):

@@ -78,7 +78,7 @@ class End:
 
     def __init__(self, top: FormalTop, parameters: LinkParameters):
         self.link = Link(parameters)  # it is here for what it connects
-        self.link._MustUse__silence = True  # type: ignore[attr-defined]
+        self.link._MustUse__silence = True
         self.transmitter, self.receiver = Transmitter(parameters), Receiver(parameters)
         self.link.transmitter, self.link.receiver = self.transmitter, self.receiver
         self.transmit, self.receive = opened(self.transmitter), opened(self.receiver)

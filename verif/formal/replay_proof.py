@@ -188,9 +188,9 @@ class ReplayProof(ReplayedLink):
         ]
         for v in range(p.channels):
             taken, begun = self.taken[v], state(b.receive, f"begun_{v}")
+            now = (self.begun(v, self.number) + Mux(making & (channel == v), count, 0))[:CREDIT_BITS]
             m.d.comb += [
-                Assert(taken == self.begun(v, self.number) + Mux(making & (channel == v), count, 0),
-                       f"beats are counted when they begin: {v}"),
+                Assert(taken == now, f"beats are counted when they begin: {v}"),
                 Assert(begun == self.begun(v, self.accepted), f"accepted beats are counted: {v}"),
                 Assert(self._free(v, self.allowed[v]) <= p.receive_beats, f"allowed is what the buffer holds: {v}"),
                 Assert(self._free(v, taken) <= self._free(v, self.allowed[v]), f"beats begin if they are allowed: {v}"),

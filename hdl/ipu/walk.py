@@ -1,4 +1,4 @@
-"""Walks the instructions of the compute queue: steps, vectors, and the pieces of taps that make up each vector's line."""
+"""Walks instructions of the compute queue: steps, vectors, and the pieces of taps that make up each vector's line."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring

@@ -225,7 +225,7 @@ class _Engine:
         quiet = Column.sum_latency(self.config) if step.wild else 0
         begun = len(self.cycles)
         while work or loads is None or load is not None or len(self.cycles) - begun < self.settled:
-            if loads is None and (beside or not (work or quiet)):
+            if loads is None and (beside or (not work and not quiet)):
                 loads = self._load(*following, 1 - number % 2)
                 load = next(loads)
             quiet -= bool(quiet and not work)
@@ -344,8 +344,7 @@ class _Engine:
                 issue = now["issue"]
                 act = activations(config, step, now["position"], word)
                 if step.wild:
-                    issue |= {"first": word[35], "last": word[33] | word[34], "step": word[36] & word[35],
-                              "bank": word[37]}
+                    issue |= {"first": word[35], "last": word[33] | word[34], "step": word[36] & word[35], "bank": word[37]}
         noise = {
             "valid": np.zeros(classes(config), bool), "member": 0, "first": word[60], "bank": word[1],
             "row": _tap(word, slot_row_bits(config), 2), "lane_mask": _tap(word, config.units_per_beat, 5),
@@ -420,7 +419,8 @@ def driven_alike(drive: Drive, column: int, other: int) -> bool:
         cycles = cycles[max(0, begun - 2 * drive.config.slots // drive.config.units_per_beat):]
         return np.concatenate([drive.step[cycles, None], *(pins[name][cycles] for name in turns[turn])], axis=1)
 
-    return (all(np.array_equal(mine[name][start:], theirs[name][start:]) for name in mine if name not in (*turns, "bist_select"))
+    steady = mine.keys() - turns.keys() - {"bist_select"}
+    return (all(np.array_equal(mine[name][start:], theirs[name][start:]) for name in steady)
             and all(np.array_equal(taken(mine, turn), taken(theirs, turn)) for turn in turns))
 
 

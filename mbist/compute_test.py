@@ -6,7 +6,7 @@ lane. :func:`~mbist.compute_pins.expand` is the golden model of the engine, ``do
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from hdl.bist.compute_table import (
@@ -101,13 +101,13 @@ class TestStep:
         """
         if row >> STEP_BITS:
             raise ValueError(f"a row must have {STEP_BITS} bits, not {row.bit_length()}")
-        bits = step_layout().from_bits(row)
-        return cls(**{field.name: type(field.default)(bits[field.name]) for field in fields(cls)})
+        return cls(**{name: type(getattr(cls, name))(row >> field.offset & (1 << field.width) - 1)
+                      for name, field in step_layout()})
 
     @property
     def row(self) -> int:
         """What the engine's table holds."""
-        return step_layout().const({name: int(getattr(self, name)) for name in FIELD_BITS}).as_bits()
+        return sum(int(getattr(self, name)) << field.offset for name, field in step_layout())
 
 
 def check(program: Sequence[TestStep]):

@@ -6,7 +6,7 @@ is counted, not estimated.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -78,28 +78,18 @@ def simulate(netlist: Netlist, stimuli: Mapping[str, np.ndarray], faults: Faults
     jobs : int
         Passes at a time, by default one per processor.
     """
-    used = {name: port for name, port in netlist.inputs.items() if netlist.loads[port].any()}
-    nets = np.concatenate([np.empty(0, np.int64), *used.values()])
     cycles = len(listen)
-    values = np.zeros((cycles, len(nets)), np.uint8)
-    at = 0
-    for name, port in used.items():
-        if name in stimuli:
-            values[:, at:at + len(port)] = stimuli[name]
-        at += len(port)
+    nets, values = _inputs(netlist, stimuli, cycles)
     observed = np.concatenate([netlist.outputs[name] for name in observe])
     stage = np.concatenate([WIDTH * i + stages(len(netlist.outputs[name])) for i, name in enumerate(observe)])
     state = np.random.default_rng(seed).integers(0, 2, len(netlist.q)).astype(np.uint8)
-    change = np.flatnonzero(np.diff(netlist.level) | np.diff(netlist.kind)) + 1
-    begins = np.unique(np.concatenate([[0], change, [len(netlist.kind)]]))
-    circuit = (netlist.kind[begins[:-1]], begins, *(part.astype(np.uint32) for part in (
-        netlist.a, netlist.b, netlist.c, netlist.out, netlist.d, netlist.q)))
+    circuit = _circuit(netlist)
     listen = listen.astype(np.uint8)
     compiled: Callable[..., Any] = _run
 
     def one_pass(some: np.ndarray, cycles: int, good: np.ndarray, record: bool = False):
         words = max(1, -(-len(some) // 64))
-        return compiled(*circuit, netlist.nets, words, nets.astype(np.uint32), values, state, observed.astype(np.uint32),
+        return compiled(*circuit, netlist.nets, words, nets, values, state, observed.astype(np.uint32),
                         stage.astype(np.int32), len(observe), TAPS, listen[:cycles],
                         *_injections(netlist, faults, some), good, record)
 
@@ -112,18 +102,55 @@ def simulate(netlist: Netlist, stimuli: Mapping[str, np.ndarray], faults: Faults
             left = np.flatnonzero(first < 0)
             batches = [left[i:i + MACHINES] for i in range(0, len(left), MACHINES)]
             for some, (cycle, register) in zip(batches, pool.map(
-                    lambda some: one_pass(numbers[some], length, good), batches)):
+                    lambda some, length=length: one_pass(numbers[some], length, good), batches)):
                 first[some] = cycle[:len(some)]
                 bits = np.unpackbits(register.view(np.uint8), axis=1, bitorder="little")
                 signed[some] = (bits != reference[:, None]).any(axis=0)[:len(some)] if length == cycles else True
-    outputs, at = {}, 0
-    for name in observe:
-        width = len(netlist.outputs[name])
-        outputs[name] = good[:, at:at + width].astype(bool)
-        at += width
     signatures = tuple(int(sum(int(bit) << i for i, bit in enumerate(reference[WIDTH * k:WIDTH * (k + 1)])))
                        for k in range(len(observe)))
-    return Outcome(first, signed, signatures, outputs)
+    return Outcome(first, signed, signatures, _outputs(netlist, observe, good))
+
+
+def respond(netlist: Netlist, stimuli: Iterable[Mapping[str, np.ndarray]], *, observe: tuple[str, ...],
+            cycles: int) -> list[dict[str, np.ndarray]]:
+    """Outputs of machines without a fault, each with stimuli of its own: bool [cycles, width] by port. All are zero at
+    power-up."""
+    machines = [_inputs(netlist, own, cycles) for own in stimuli]
+    nets = machines[0][0]
+    values = np.zeros((-(-len(machines) // 64), cycles, len(nets)), np.uint64)
+    for machine, (_, bits) in enumerate(machines):
+        values[machine // 64] |= bits.astype(np.uint64) << np.uint64(machine % 64)
+    observed = np.concatenate([netlist.outputs[name] for name in observe])
+    compiled: Callable[..., Any] = _respond
+    seen = compiled(*_circuit(netlist), netlist.nets, nets, values, observed.astype(np.uint32))
+    return [_outputs(netlist, observe, seen[machine // 64] >> np.uint64(machine % 64) & np.uint64(1))
+            for machine in range(len(machines))]
+
+
+def _circuit(netlist: Netlist) -> tuple[np.ndarray, ...]:
+    """For the compiled functions: runs of gates of a kind that do not depend on each other, gates, flip-flops."""
+    change = np.flatnonzero(np.diff(netlist.level) | np.diff(netlist.kind)) + 1
+    begins = np.unique(np.concatenate([[0], change, [len(netlist.kind)]]))
+    return (netlist.kind[begins[:-1]], begins, *(part.astype(np.uint32) for part in (
+        netlist.a, netlist.b, netlist.c, netlist.out, netlist.d, netlist.q)))
+
+
+def _inputs(netlist: Netlist, stimuli: Mapping[str, np.ndarray], cycles: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nets of the ports that drive something, and their values, uint8 [cycles, nets]."""
+    used = {name: port for name, port in netlist.inputs.items() if netlist.loads[port].any()}
+    nets = np.concatenate([np.empty(0, np.int64), *used.values()])
+    values, at = np.zeros((cycles, len(nets)), np.uint8), 0
+    for name, port in used.items():
+        if name in stimuli:
+            values[:, at:at + len(port)] = stimuli[name]
+        at += len(port)
+    return nets.astype(np.uint32), values
+
+
+def _outputs(netlist: Netlist, observe: tuple[str, ...], seen: np.ndarray) -> dict[str, np.ndarray]:
+    """By port, of the values of all ports' nets."""
+    ends = np.cumsum([len(netlist.outputs[name]) for name in observe])
+    return {name: bits.astype(bool) for name, bits in zip(observe, np.split(seen, ends[:-1], axis=1))}
 
 
 def _injections(netlist: Netlist, faults: Faults, numbers: np.ndarray):
@@ -223,8 +250,31 @@ def _gates(kind, a, b, c, out, net, begin, end):
 
 
 @numba.njit(cache=True, nogil=True)
-def _run(run_kind, run_begin, a, b, c, out, d, q, nets, words, input_nets, values, state, observed, stage, registers, taps,
-         listen, at_net, at_gate, at_flop, good, record):
+def _respond(run_kind, run_begin, a, b, c, out, d, q, nets, input_nets, values, observed):
+    """Observed nets of machines with ``values`` [words, cycles, input_nets] each."""
+    words, cycles = values.shape[0], values.shape[1]
+    net, held = np.zeros((nets, words), np.uint64), np.zeros((len(q), words), np.uint64)
+    seen = np.zeros((words, cycles, len(observed)), np.uint64)
+    net[ONE, :] = ~np.uint64(0)
+    for cycle in range(cycles):
+        for w in range(words):
+            for i in range(len(input_nets)):
+                net[input_nets[i], w] = values[w, cycle, i]
+            for i in range(len(q)):
+                net[q[i], w] = held[i, w]
+        for r in range(len(run_kind)):
+            _gates(run_kind[r], a, b, c, out, net, run_begin[r], run_begin[r + 1])
+        for w in range(words):
+            for i in range(len(observed)):
+                seen[w, cycle, i] = net[observed[i], w]
+            for i in range(len(q)):
+                held[i, w] = net[d[i], w]
+    return seen
+
+
+@numba.njit(cache=True, nogil=True)
+def _run(run_kind, run_begin, a, b, c, out, d, q, nets, words, input_nets, values, state, observed, stage, registers,
+         taps, listen, at_net, at_gate, at_flop, good, record):
     """One pass. Returns the first cycle of each machine's difference, and the signature registers."""
     every, one = ~np.uint64(0), np.uint64(1)
     net = np.zeros((nets, words), np.uint64)
@@ -250,7 +300,7 @@ def _run(run_kind, run_begin, a, b, c, out, d, q, nets, words, input_nets, value
             for w in range(words):
                 net[n, w] = held[i, w]
         for f in range(len(at_net)):
-            n, machine, _, effect = at_net[f]
+            n, machine, effect = at_net[f, 0], at_net[f, 1], at_net[f, 3]
             w, bit = machine >> 6, one << np.uint64(machine & 63)
             net[n, w] = (net[n, w] & ~bit) | (_forced(net[n, w], machine, effect, before) & bit)
         f = 0
@@ -258,7 +308,7 @@ def _run(run_kind, run_begin, a, b, c, out, d, q, nets, words, input_nets, value
             kind, begin, end = run_kind[r], run_begin[r], run_begin[r + 1]
             _gates(kind, a, b, c, out, net, begin, end)
             while f < len(at_gate) and at_gate[f, 0] < end:
-                g, machine, pin, effect = at_gate[f]
+                g, machine, pin, effect = at_gate[f, 0], at_gate[f, 1], at_gate[f, 2], at_gate[f, 3]
                 w, bit = machine >> 6, one << np.uint64(machine & 63)
                 x, y, z = net[a[g], w], net[b[g], w], net[out[g], w]
                 if pin == 2:
@@ -300,7 +350,7 @@ def _run(run_kind, run_begin, a, b, c, out, d, q, nets, words, input_nets, value
             for w in range(words):
                 held[i, w] = net[n, w]
         for f in range(len(at_flop)):
-            i, machine, _, effect = at_flop[f]
+            i, machine, effect = at_flop[f, 0], at_flop[f, 1], at_flop[f, 3]
             w, bit = machine >> 6, one << np.uint64(machine & 63)
             held[i, w] = (held[i, w] & ~bit) | (_forced(held[i, w], machine, effect, before) & bit)
     return first, register

@@ -184,18 +184,22 @@ def joined(macro: Netlist, column: Netlist, number: int, spares: int) -> Netlist
     for name, nets in column.outputs.items():
         if here + name in macro.inputs:
             place[nets] = macro.inputs[here + name]
-    rows = [(Kind(kind), int(a), int(b), int(c), int(out), bool(site)) for netlist, at, sites in
-            ((macro, np.arange(macro.nets), True), (column, place, False))
-            for kind, a, b, c, out, site in zip(netlist.kind, at[netlist.a], at[netlist.b], at[netlist.c],
-                                                at[netlist.out], netlist.gate_site & sites)]
+    # Gates in front of the column, in it, behind it; in front and behind as the macro has them.
+    behind = macro.fan_out(np.concatenate([macro.inputs[name] for name in macro.inputs if name.startswith(here)]))
+    top, depth = int(macro.level.max()) + 1, int(column.level.max()) + 1
+    level = np.concatenate([macro.level + (top + depth) * behind[macro.out], column.level + top])
+    kind = np.concatenate([macro.kind, column.kind])
+    order = np.lexsort((kind, level))
+    gates = {name: np.concatenate([getattr(macro, name), place[getattr(column, name)]])[order] for name in "abc"}
+    gates |= {"out": np.concatenate([macro.out, place[column.out]])[order], "kind": kind[order], "level": level[order],
+              "gate_site": np.concatenate([macro.gate_site, np.zeros(len(column.kind), bool)])[order]}
     d, q = np.concatenate([macro.d, place[column.d]]), np.concatenate([macro.q, place[column.q]])
     sites = np.concatenate([macro.flop_site, np.zeros(len(column.d), bool)])
     inputs = {name: nets for name, nets in macro.inputs.items() if not name.startswith(here)}
     outputs = {name: nets for name, nets in macro.outputs.items()
                if name == "word" or name in {f"scaled__{number - k}" for k in range(spares + 1)}}
     names = [*macro.net_names, *(here + name for name in column.net_names)]
-    known = {ZERO, ONE, *(int(n) for nets in inputs.values() for n in nets), *map(int, q)}
-    return _netlist(names, rows, np.stack([d, q, sites], axis=1), known, inputs, outputs).without_outputs()
+    return Netlist(names, **gates, d=d, q=q, flop_site=sites, inputs=inputs, outputs=outputs).without_outputs()
 
 
 def _synthesise(verilog: str, top: str, cut: str | None = None) -> dict:

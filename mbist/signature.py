@@ -15,6 +15,6 @@ def stages(width: int) -> np.ndarray:
 def update(signature: int, value: int) -> int:
     """The register after a cycle in which the output has ``value``, of any width."""
     shifted = (signature << 1) & (1 << WIDTH) - 1 ^ (TAPS if signature >> WIDTH - 1 else 0)
-    for bit in range(value.bit_length()):
-        shifted ^= (value >> bit & 1) << stage(bit)
+    for bit, place in enumerate(stages(value.bit_length())):
+        shifted ^= (value >> bit & 1) << int(place)
     return shifted

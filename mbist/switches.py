@@ -1,11 +1,12 @@
 """Coverage of what a macro has besides its columns: broadcast, deliveries, repair switches, test port.
 
 A fault there is simulated in the macro with one real column in place and the outputs of the others as they are without
-a fault: what it does to other columns is left out. So each fault is tried with some of the columns that it reaches.
+a fault: what it does to other columns is left out. So each fault is tried with the first and the last of the columns
+that it reaches.
 """
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,13 +18,14 @@ from hdl.config import Config
 from .compute_pins import Drive, column_pins, expand, macro_pins
 from .compute_test import Lanes, Mask, Port, Repair, TestStep
 from .coverage import Count
-from .gate_simulation import simulate
+from .gate_simulation import respond, simulate
 from .netlist import Netlist, joined
 from .stuck_at import Faults, Pin, stuck_at
 
+
 def switch_program(config: Config) -> tuple[TestStep, ...]:
     """Columns that differ from their neighbours, moved and not moved by repair; then every column's words."""
-    own: dict[str, Any] = {"spread": True, "mask": Mask.BIT, "vectors": 12, "m_step": 3, "e_step": 5, "repeat": 10}
+    own: dict[str, Any] = {"spread": True, "mask": Mask.BIT, "vectors": 12, "m_step": 3, "e_step": 5, "repeat": 6}
     return (
         TestStep(**own, repair=Repair.ALL),
         TestStep(**own),
@@ -95,23 +97,17 @@ def measure_switches(config: Config, macro: Netlist, column: Netlist, program: S
     left = outside[~detected[outside]]
     proven = np.zeros(faults.classes, bool)
     proven[left] = untestable(macro, faults, representatives[left], tuple(macro.outputs), 0)
-    count = Count(int((~inside).sum()), *(int(of[faults.group[~inside]].sum()) for of in (proven, detected)), 0)
+    mine = faults.group[~inside]
+    count = Count(len(mine), untestable=int(proven[mine].sum()), detected=int(detected[mine].sum()), aliased=0)
     return SwitchCoverage(count, [faults.name(macro, int(representatives[number])) for number in left
                                   if not proven[number]], drive.cycles)
 
 
-def _columns_alone(config: Config, column: Netlist, drive: Drive) -> Mapping[str, np.ndarray]:
+def _columns_alone(config: Config, column: Netlist, drive: Drive) -> dict[str, np.ndarray]:
     """Outputs of all columns without a fault, as inputs of a macro whose columns are cut out."""
-    nothing = stuck_at(column), np.empty(0, np.int64)
-
-    def alone(number: int) -> dict[str, np.ndarray]:
-        seen = simulate(column, column_pins(drive, number), *nothing, observe=("scaled", "word"), listen=drive.listen,
-                        jobs=1)
-        return {f"column_{number}__{name}": bits for name, bits in seen.outputs.items()}
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return {name: bits for outputs in pool.map(alone, range(config.physical_cols))
-                for name, bits in outputs.items()}
+    outputs = respond(column, (column_pins(drive, number) for number in range(config.physical_cols)),
+                      observe=("scaled", "word"), cycles=drive.cycles)
+    return {f"column_{number}__{name}": bits for number, own in enumerate(outputs) for name, bits in own.items()}
 
 
 def _places(macro: Netlist, part: Netlist, faults: Faults, numbers: np.ndarray) -> np.ndarray:
@@ -132,13 +128,13 @@ def _places(macro: Netlist, part: Netlist, faults: Faults, numbers: np.ndarray) 
 
 def _turns(reached: np.ndarray) -> Iterable[np.ndarray]:
     """int [faults], for each try: the column with which a fault is tried, -1 if none is left: the first that it
-    reaches, the last, and two between them.
+    reaches, and the last.
 
     Parameters
     ----------
     reached : bool [columns, faults]
     """
     count, rank = reached.sum(axis=0), np.cumsum(reached, axis=0) - 1
-    for number, wanted in enumerate((0 * count, count - 1, count // 3, 2 * count // 3)):
+    for number, wanted in enumerate((0 * count, count - 1)):
         match = reached & (rank == wanted) & (count > number)
         yield np.where(match.any(axis=0), match.argmax(axis=0), -1)

@@ -22,7 +22,8 @@ def test_figures(capsys):
     assert detail["outside_percent"] > 97.5
     assert detail["column_in_macro_percent"] > 99.7
     assert detail["transition_percent"] > 95
-    assert detail["aliased"] == 0 and detail["simulated_for_aliasing"] > 5000
+    assert detail["aliased"] == 0
+    assert detail["simulated_for_aliasing"] > 5000
     assert detail["cycles"] <= cbist.CYCLES < detail["macro_cycles"]
 
 

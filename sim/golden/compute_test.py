@@ -115,7 +115,7 @@ def column_outputs(config: Config, pins: Pins) -> dict[str, np.ndarray]:
 def column_words(config: Config, pins: Pins) -> np.ndarray:
     """Output ``word`` of :func:`column_outputs` alone, which needs no arithmetic."""
     cells, words = Cells(config, pins), np.zeros(len(pins["rst"]), object)
-    for t in np.flatnonzero(pins["select"][:, 0] | pins["bist_show"][:, 0]):
+    for t in map(int, np.flatnonzero(pins["select"][:, 0] | pins["bist_show"][:, 0])):
         bank, code = int(pins["bist_bank"][t, 0]), _number(pins["bist_word"][t])
         plane = cells.planes[bank, code % config.slots].copy()
         cells.load(t)

@@ -22,7 +22,8 @@ def test_a_file_holds_program_and_runs():
     program, runs = read_signatures(TINY, export_signatures(TINY, column_program(TINY), RUNS))
     assert program == column_program(TINY)
     assert runs == RUNS
-    assert isinstance(program[0].port, Port) and isinstance(program[0].keep, bool)
+    assert isinstance(program[0].port, Port)
+    assert isinstance(program[0].keep, bool)
 
 
 def test_a_file_of_another_configuration_is_refused():
@@ -65,6 +66,7 @@ def test_a_column_that_computes_wrong_is_repaired():
     failing = RUNS[0].failing(TINY, (0x12345678, 0x12345678, 7, 0x12345678))
     defects = column_map(TINY, failing) | defect_map(TINY, [Address(2, 1, 3)])
     repair = repair_most(defects, spares(TINY))
-    assert repair is not None and repair.columns == (2,)
+    assert repair is not None
+    assert repair.columns == (2,)
     assert repair_registers(TINY, [repair]) == {"REPAIR0_0": 2}
     assert repair_most(column_map(TINY, (0, 2)), spares(TINY)) is None

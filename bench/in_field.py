@@ -1,8 +1,9 @@
 """What a compute self-test of one macro costs a program that runs, and what it finds: on the RTL of `edge`.
 
 A program of repeated layers runs with a test of one macro in its middle, as if one macro were tested per millisecond at
-1 GHz, and without it. First all macros are in use, and the test is a pause; then the layers have no more output channels
-than one macro has columns, and the macro that is tested is one that they do not use. The value is the larger loss.
+1 GHz, and without it. First all macros are in use, and the test is a pause; then the layers have no more output
+channels than one macro has columns, and the macro that is tested is one that they do not use. The value is the larger
+loss.
 Results must be equal. Then a column of a macro is defective: the program must stop and name it.
 """
 
@@ -51,8 +52,9 @@ def layers(config: Config, cycles: int, channels: int, macro: int | None, *, bes
     rng = np.random.default_rng(seed)
     vectors = min(config.acc_vectors, config.act_bytes // config.line_bytes)
     count = max(4, cycles // (STEPS * vectors * config.planes))
-    weights = rng.integers(-(1 << config.planes) + 1, 1 << config.planes, (config.grid_k, config.out_cols, config.rows))
-    weights[:, :channels, 0] = (1 << config.planes) - 1  # every plane is stored
+    limit = 1 << config.planes
+    weights = rng.integers(1 - limit, limit, (config.grid_k, config.out_cols, config.rows))
+    weights[:, :channels, 0] = limit - 1  # every plane is stored
     weights[:, channels:] = 0
     step = pack_step(config, Step.of_weights(weights.reshape(config.columns, config.rows)))
     beats = len(step) // config.bus_bytes

@@ -285,8 +285,9 @@ class Session:
         window = (low * bus, (high + 1) * bus) if program.writable[1] > program.writable[0] else (0, 0)
         table = self.field_test and compute_self_test.orders(self.config, self.field_test[0], [self.field_test[1]],
                                                              False, None)[0]
-        job = {"entry": program.entry, "field_test": table, "count": program.count, "watchdog": watchdog, "max_cycles": max_cycles,
-               "repair": self.repair, "windows": [[0, program.memory_bytes, ["read"]], [*window, ["read", "write"]]]}
+        job = {"entry": program.entry, "count": program.count, "watchdog": watchdog, "max_cycles": max_cycles,
+               "repair": self.repair, "field_test": table,
+               "windows": [[0, program.memory_bytes, ["read"]], [*window, ["read", "write"]]]}
         plusargs = [f"+image={directory / 'image.hex'}", f"+dump={directory / 'dump.hex'}", f"+first={low}",
                     f"+last={high}", *self.stalls.plusargs]
         show = _bar(directory / "progress", lambda: execute(self.config, memory, program.entry, program.count))

@@ -101,7 +101,7 @@ def defective(source: Generated, config: Config, macro: int, column: int) -> Gen
         assert body is not None, f"the chip has no module {module}"
         broken = body[0].replace(f"module {module}", f"module broken_{module}", 1)
         if inside is None:
-            broken, found = re.subn(rf"(scaled_{column} <= \{{.*), wide\[31:0\]\}};", r"\1, wide[31:0] | 32'd1};", broken)
+            broken, found = re.subn(rf"(scaled_{column} <= \{{.*, wide\[31:0\])\}};", r"\1 | 32'd1};", broken)
         else:
             broken, found = re.subn(rf"^  {inside} (?=\S)", f"  broken_{inside} ", broken, flags=re.M)
         assert found == 1, f"{found} places in {module}"

@@ -54,8 +54,8 @@ class ComputeResult:
             wrong = [column for number, column in self.columns if number == macro]
             repair = repair_most(column_map(self.config, wrong), spares(self.config))
             if repair is None:
-                raise RepairError(f"macro {macro} must have at most {self.config.spare_cols} columns that compute wrong, "
-                                  f"not {len(wrong)}")
+                raise RepairError(f"macro {macro} must have at most {self.config.spare_cols} columns that compute "
+                                  f"wrong, not {len(wrong)}")
             repairs.append(repair)
         return repair_registers(self.config, repairs)
 

@@ -125,6 +125,8 @@ class Session:
         Cycles from a read address to its first data.
     stalls : Stalls
         How late the memory is; never, by default.
+    field_test : (sequence of TestStep, Expected)
+        Table and signatures of the compute self-test, written before each program, for its TEST instructions.
     repair : dict of int
         Repair registers by name, written before each program; see :mod:`mbist.repair_map`. The golden model has no
         columns to repair.
@@ -137,7 +139,8 @@ class Session:
 
     def __init__(self, config: Config, backend: str = "golden", *, view: str = "simulation", design: Source = chip,
                  waves: bool = False, public_all: bool = False, threads: int = 1, read_latency: int = 40,
-                 stalls: Stalls | None = None, repair: Mapping[str, int] | None = None):
+                 stalls: Stalls | None = None, repair: Mapping[str, int] | None = None,
+                 field_test: tuple[Sequence[TestStep], Expected] | None = None):
         if backend not in BACKENDS:
             raise ValueError(f"the backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
         for name, column in (repair or {}).items():
@@ -155,6 +158,7 @@ class Session:
         self.read_latency = read_latency
         self.stalls = stalls or Stalls()
         self.repair = dict(repair or {})
+        self.field_test = field_test
         #: Folder of the last run; it is kept if the run failed or wrote waves.
         self.directory: Path | None = None
 
@@ -276,7 +280,9 @@ class Session:
         directory = new_directory(made.name)
         placed = ChipMemory(self.config, program, memory, directory, repair=self.repair)
         placed.write()
-        job = {"order": placed.order(watchdog), "max_cycles": max_cycles}
+        table = self.field_test and compute_self_test.orders(self.config, self.field_test[0], [self.field_test[1]],
+                                                             False, None)[0]
+        job = {"order": placed.order(watchdog), "max_cycles": max_cycles, "field_test": table}
         with progress_bar(directory / "progress", expected_cycles(
                 execute(self.config, memory, program.entry, program.count))) if progress else nullcontext():
             answer = self._simulate(made, "sim.rtl.session_tb", job, directory,

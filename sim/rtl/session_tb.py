@@ -11,6 +11,7 @@ from pathlib import Path
 import cocotb
 from cocotb.triggers import Timer
 
+from .compute_self_test_tb import load_table
 from .program_run import Interrupts, outcome, prepare
 from .start import CYCLE_PS, identity, reset
 
@@ -22,6 +23,8 @@ async def program(dut):
     result = await identity(csr)
     if result == job["expected"]:
         await prepare(csr, job["order"])
+        if job["field_test"]:
+            await load_table(csr, job["field_test"])
         begin = time.perf_counter()
         await csr.write_fields("CONTROL", start=1)
         ended = await Interrupts(job["max_cycles"]).any([dut.irq])

@@ -344,7 +344,8 @@ class _Engine:
                 issue = now["issue"]
                 act = activations(config, step, now["position"], word)
                 if step.wild:
-                    issue |= {"first": word[35], "last": word[33] | word[34], "step": word[36] & word[35], "bank": word[37]}
+                    issue |= {"first": word[35], "last": word[33] | word[34], "step": word[36] & word[35],
+                              "bank": word[37]}
         noise = {
             "valid": np.zeros(classes(config), bool), "member": 0, "first": word[60], "bank": word[1],
             "row": _tap(word, slot_row_bits(config), 2), "lane_mask": _tap(word, config.units_per_beat, 5),

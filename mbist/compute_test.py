@@ -53,8 +53,8 @@ class TestStep:
     length : int
         Planes that are issued for a vector, from slots that go on counting.
     wild : bool
-        Idle cycles, and ``first``, ``last``, with ``first`` also ``step``, and bank at random in every cycle, while nothing
-        is loaded.
+        Idle cycles, and ``first``, ``last``, with ``first`` also ``step``, and bank at random in every cycle, while
+        nothing is loaded.
     port : Port
     reset : bool
         Ends with a cycle of reset.

@@ -121,6 +121,8 @@ class Session:
         Cycles from a read address to its first data.
     stalls : Stalls
         How late the memory is; never, by default.
+    field_test : (sequence of TestStep, Expected)
+        Table and signatures of the compute self-test, written before each program, for its TEST instructions.
     repair : dict of int
         Repair registers by name, written before each program; see :mod:`mbist.repair_map`. The golden model has no
         columns to repair.
@@ -133,7 +135,8 @@ class Session:
 
     def __init__(self, config: Config, backend: str = "golden", *, view: str = "simulation", design: Source = chip,
                  waves: bool = False, public_all: bool = False, threads: int = 1, read_latency: int = 40,
-                 stalls: Stalls | None = None, repair: Mapping[str, int] | None = None):
+                 stalls: Stalls | None = None, repair: Mapping[str, int] | None = None,
+                 field_test: tuple[Sequence[TestStep], Expected] | None = None):
         if backend not in BACKENDS:
             raise ValueError(f"the backend must be one of {', '.join(BACKENDS)}, not {backend!r}")
         for name, column in (repair or {}).items():
@@ -151,6 +154,7 @@ class Session:
         self.read_latency = read_latency
         self.stalls = stalls or Stalls()
         self.repair = dict(repair or {})
+        self.field_test = field_test
         #: Folder of the last run; it is kept if the run failed or wrote waves.
         self.directory: Path | None = None
 
@@ -279,8 +283,11 @@ class Session:
         low, high = program.writable[0] // bus, max(program.writable[0], program.writable[1] - 1) // bus
         # Windows are checked by whole bus words.
         window = (low * bus, (high + 1) * bus) if program.writable[1] > program.writable[0] else (0, 0)
+        table = self.field_test and compute_self_test.orders(self.config, self.field_test[0], [self.field_test[1]],
+                                                             False, None)[0]
         job = {"entry": program.entry, "count": program.count, "watchdog": watchdog, "max_cycles": max_cycles,
-               "repair": self.repair, "windows": [[0, program.memory_bytes, ["read"]], [*window, ["read", "write"]]]}
+               "repair": self.repair, "field_test": table,
+               "windows": [[0, program.memory_bytes, ["read"]], [*window, ["read", "write"]]]}
         plusargs = [f"+image={directory / 'image.hex'}", f"+dump={directory / 'dump.hex'}", f"+first={low}",
                     f"+last={high}", *self.stalls.plusargs]
         show = _bar(directory / "progress", lambda: execute(self.config, memory, program.entry, program.count))

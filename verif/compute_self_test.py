@@ -13,7 +13,7 @@ from hdl.verilog import once
 
 from .gate_macro import FAULT_BITS, GateMacro
 
-_INSIDE = ("test", "i_signature", "o_signature", "isolated")
+_INSIDE = ("test", "i_signature", "o_signature", "isolated", "field_test")
 
 
 class ComputeSelfTest(wiring.Component):

@@ -53,7 +53,7 @@ class TestedMacro(wiring.Component):
         self.macro = macro(config)
         self.macro._MustUse__silence = True  # a module that occurs once is elaborated for the first one only
         members = {name: member for name, member in self.macro.signature.members.items() if name != "psum"}
-        self.extra = [name for name in members if name not in _ports(config)]
+        self.extra = sorted(set(members) - _ports(config))
         super().__init__(members | {"isolated": In(1), "test": In(test_signature(config)), "i_signature": In(WIDTH),
                                     "o_signature": Out(WIDTH)})
 

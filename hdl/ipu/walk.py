@@ -1,4 +1,4 @@
-"""Walks the instructions of the compute queue: steps, vectors, and the pieces of taps that make up each vector's line."""
+"""Walks instructions of the compute queue: steps, vectors, and the pieces of taps that make up each vector's line."""
 
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import data, stream, wiring
@@ -143,6 +143,7 @@ class Walk(wiring.Component):
 
         self.waiting = Signal()  # for an instruction
         self.walking = Signal()
+        self.only_ends = Signal()  # an instruction without vectors
         self.begins = Signal()  # the next step is wanted
         self.takes = Signal()  # and it is there
         self.steps_ahead = Signal(16)  # it and those after it
@@ -168,8 +169,12 @@ class Walk(wiring.Component):
                     with m.If(command.opcode == Opcode.TEST):
                         m.next = "TEST"
             with m.State("TEST"):
-                m.d.comb += [self.testing.eq(1), self.o_pieces.valid.eq(self.tested)]
-                with m.If(self.tested & self.o_pieces.ready):
+                m.d.comb += self.testing.eq(1)
+                with m.If(self.tested):
+                    m.next = "TESTED"
+            with m.State("TESTED"):
+                m.d.comb += [self.only_ends.eq(1), self.o_pieces.valid.eq(1)]
+                with m.If(self.o_pieces.ready):
                     m.d.comb += self.i_commands.ready.eq(1)
                     m.next = "WAIT"
             with m.State("STEP"):
@@ -289,7 +294,7 @@ class Walk(wiring.Component):
             piece.vector.act_signed.eq(gemm.act_signed),
             piece.vector.zero_point.eq(gemm.zero_point),
         ]
-        with m.If(self.testing):
+        with m.If(self.only_ends):
             m.d.comb += [piece.last.eq(1), piece.vector.empty.eq(1), piece.vector.final.eq(1)]
 
     def _advance(self, m, last_vector):

@@ -110,8 +110,8 @@ def plan(config: Config, memory: np.ndarray, entry: int, count: int) -> Plan:
     Raises
     ------
     PredictionError
-        If an instruction is illegal or a TEST, weights do not fit their steps, a multiplier is not a number, or something does
-        not lie in the memory.
+        If an instruction is illegal or a TEST, weights do not fit their steps, a multiplier is not a number, or
+        something does not lie in the memory.
     """
     if entry < 0 or entry % INSTRUCTION_BYTES or count < 0 or entry + count * INSTRUCTION_BYTES > len(memory):
         raise PredictionError(f"entry must be a multiple of {INSTRUCTION_BYTES} and the program end in the memory's "

@@ -13,6 +13,7 @@ from cocotb.triggers import First, RisingEdge, Timer
 
 from hdl.csr import COUNTERS
 
+from .compute_self_test_tb import load_table
 from .csr_bus import CsrBus
 from .start import CYCLE_PS, start
 
@@ -55,6 +56,8 @@ async def _run(dut, csr: CsrBus, job: dict) -> dict:
         await csr.write_fields(f"WINDOW{window}_FLAGS", **dict.fromkeys(flags, 1))
     for name, column in job["repair"].items():
         await csr.write(name, column)
+    if job["field_test"]:
+        await load_table(csr, job["field_test"])
     await csr.write64("PROGRAM_ADDRESS", job["entry"])
     await csr.write("PROGRAM_COUNT", job["count"])
     await csr.write("WATCHDOG", job["watchdog"])

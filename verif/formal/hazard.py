@@ -103,7 +103,7 @@ class BankHazard(FormalTop):
 
     def _cells(self, m):
         """The same where the bits are: at the write enables of every column's planes, sign word and record."""
-        macro = opened(opened(self.engine.array).submodules.macro_0_0)
+        macro = opened(opened(self.engine.array).submodules.macro_0_0.macro)
         for number in range(self.config.physical_cols):
             column = macro.submodules[f"column_{number}"]
             store = opened(column).submodules.store

@@ -1,0 +1,107 @@
+"""The compute self-test on the simulated chip, by itself and while a program runs."""
+
+import numpy as np
+import pytest
+
+from bench.in_field import defective, layers
+from hdl.bist.compute import ComputeTest
+from hdl.config import CONFIGS
+from hdl.csr import BistCause, Cause
+from hdl.isa import Instruction, Opcode
+from hdl.program import Program
+from mbist.compute_test import Repair, TestStep, column_program
+from sim.golden.compute_test import expected_runs
+from sim.rtl import generated
+from sim.self_test import SelfTestStopped
+from sim.session import ProgramStopped, Session, chip
+
+TINY = CONFIGS["tiny"]
+PROGRAM = column_program(TINY)[::4]
+
+#: The physical column that is defective.
+COLUMN = 2
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return expected_runs(TINY, PROGRAM)
+
+
+@pytest.fixture(scope="module")
+def broken():
+    return defective(generated(chip, TINY, name="chip", view="simulation"), TINY, 0, COLUMN)
+
+
+def test_a_chip_passes(runs):
+    session = Session(TINY, "verilator")
+    cycles = sum(run.cycles + ComputeTest.DRAIN for run in runs)
+    signatures = len(runs) * (TINY.cols + 1)
+    for how, turns in (({}, 1), ({"vote": True}, 2), ({"macro": 0}, 1)):
+        result = session.compute_self_test(PROGRAM, runs, **how)
+        assert (result.passed, result.columns, result.words) == (True, (), ())
+        assert result.cycles == cycles + turns * signatures
+        assert result.repair() == {"REPAIR0_0": TINY.cols}
+    assert not session.directory.exists()
+
+
+def test_a_defective_column_is_named(runs, broken):
+    """In its place and when columns are moved, by expectation and by vote."""
+    for vote in (False, True):
+        result = Session(TINY, "verilator", design=broken).compute_self_test(PROGRAM, runs, vote=vote)
+        assert (result.passed, result.columns, result.words) == (False, ((0, COLUMN),), ())
+        assert result.repair() == {"REPAIR0_0": COLUMN}
+
+
+def test_what_cannot_be_run(runs):
+    with pytest.raises(ValueError, match=r"^the backend of a self-test must be verilator or icarus, not 'golden'$"):
+        Session(TINY).compute_self_test()
+    session = Session(TINY, "verilator")
+    with pytest.raises(ValueError, match=r"^macro must be from 0 to 0, not 1$"):
+        session.compute_self_test(PROGRAM, runs, macro=1)
+    for step in (TestStep(spread=True), TestStep(repair=Repair.ALL)):
+        with pytest.raises(ValueError,
+                           match=r"^program must drive all columns alike: no step may have spread or repair$"):
+            session.compute_self_test((step,), runs)
+    with pytest.raises(ValueError, match=r"^the program must have from 1 to 32 steps, not 0$"):
+        session.compute_self_test((), runs)
+
+
+def test_a_run_that_is_not_completed(runs, monkeypatch):
+    monkeypatch.setattr(TestStep, "row", property(lambda step: 7))  # no source of planes, and never repeated
+    with pytest.raises(SelfTestStopped,
+                       match=r"^the compute self-test was not completed: cause EMPTY_TABLE at row 0$"):
+        Session(TINY, "verilator").compute_self_test(PROGRAM, runs)
+
+
+def stopped(session: Session, *instructions: Instruction) -> tuple[Cause, int]:
+    program = Program.assemble(TINY, instructions, entry=0, memory_bytes=0x1000)
+    with pytest.raises(ProgramStopped) as error:
+        session.run(program)
+    return error.value.cause, error.value.address
+
+
+def test_a_program_runs_on_after_a_test(runs):
+    """As a pause, and beside layers; results are those without it."""
+    session = Session(TINY, "verilator", field_test=(PROGRAM, runs[0]))
+    plain = layers(TINY, 0, TINY.out_cols, None, beside=False)
+    x = {"x": np.random.default_rng(1).integers(-128, 128, plain.inputs["x"].shape).astype(np.int8)}
+    without = session.run(plain, x)
+    paused = session.run(layers(TINY, 0, TINY.out_cols, 0, beside=False), x)
+    assert np.array_equal(paused.outputs["y"], without.outputs["y"])
+    assert np.array_equal(paused.outputs["y"], Session(TINY).run(plain, x).outputs["y"])
+    assert without.cycles + runs[0].cycles < paused.cycles < without.cycles + runs[0].cycles + 300
+
+
+def test_a_defect_stops_the_program(runs, broken):
+    session = Session(TINY, "verilator", design=broken, field_test=(PROGRAM, runs[0]))
+    test = Instruction(Opcode.TEST, {"begin": 1, "end": 1})
+    assert stopped(session, test) == (Cause.SELF_TEST, COLUMN)
+
+
+def test_tests_that_are_refused(runs):
+    begin, end = (Instruction(Opcode.TEST, {name: 1}) for name in ("begin", "end"))
+    assert stopped(Session(TINY, "verilator"), begin) == (Cause.SELF_TEST_REFUSED, BistCause.EMPTY_TABLE)
+    session = Session(TINY, "verilator", field_test=(PROGRAM, runs[0]))
+    assert stopped(session, end) == (Cause.SELF_TEST_REFUSED, BistCause.NOT_HELD)
+    assert stopped(session, begin, begin) == (Cause.SELF_TEST_REFUSED, BistCause.COMPUTE_RUNNING)
+    assert stopped(session, begin, end, end) == (Cause.SELF_TEST_REFUSED, BistCause.NOT_HELD)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from bench import in_field
 from bench.report import report
 from hdl.cim.interfaces import classes
 from hdl.config import CONFIGS, Config, configuration
@@ -84,7 +85,13 @@ def main(arguments: Sequence[str] | None = None):
     parser.add_argument("--config", default="edge", choices=CONFIGS, help="edge by default")
     parser.add_argument("--column", action="store_true", help="a column only, not the macro")
     parser.add_argument("--escapes", action="store_true", help="lists the faults that escape")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--in-field", action="store_true", help="cimple bench in-field, with its options")
+    options, others = parser.parse_known_args(arguments)
+    if options.in_field:
+        in_field.main(["--config", options.config, *others])
+        return
+    if others:
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
     begun = time.monotonic()
     config = configuration(options.config)
     with tqdm(total=4 if options.column else 8, desc="measurements", unit="") as done:

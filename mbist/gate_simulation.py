@@ -115,16 +115,19 @@ def respond(netlist: Netlist, stimuli: Iterable[Mapping[str, np.ndarray]], *, ob
             cycles: int) -> list[dict[str, np.ndarray]]:
     """Outputs of machines without a fault, each with stimuli of its own: bool [cycles, width] by port. All are zero at
     power-up."""
-    machines = [_inputs(netlist, own, cycles) for own in stimuli]
-    nets = machines[0][0]
-    values = np.zeros((-(-len(machines) // 64), cycles, len(nets)), np.uint64)
-    for machine, (_, bits) in enumerate(machines):
-        values[machine // 64] |= bits.astype(np.uint64) << np.uint64(machine % 64)
+    words: list[np.ndarray] = []
+    count, nets = 0, np.empty(0, np.uint32)
+    for own in stimuli:
+        nets, bits = _inputs(netlist, own, cycles)
+        if count % 64 == 0:
+            words.append(np.zeros(bits.shape, np.uint64))
+        words[-1] |= bits.astype(np.uint64) << np.uint64(count % 64)
+        count += 1
     observed = np.concatenate([netlist.outputs[name] for name in observe])
     compiled: Callable[..., Any] = _respond
-    seen = compiled(*_circuit(netlist), netlist.nets, nets, values, observed.astype(np.uint32))
+    seen = compiled(*_circuit(netlist), netlist.nets, nets, np.stack(words), observed.astype(np.uint32))
     return [_outputs(netlist, observe, seen[machine // 64] >> np.uint64(machine % 64) & np.uint64(1))
-            for machine in range(len(machines))]
+            for machine in range(count)]
 
 
 def _circuit(netlist: Netlist) -> tuple[np.ndarray, ...]:
@@ -156,11 +159,10 @@ def _outputs(netlist: Netlist, observe: tuple[str, ...], seen: np.ndarray) -> di
 def _injections(netlist: Netlist, faults: Faults, numbers: np.ndarray):
     """Places of the machines' faults, in the order in which a cycle passes them: nets of ports and flip-flops, gates,
     flip-flops' inputs. Of each kind of place: index, machine, pin and effect, ascending by index."""
-    pin, index = faults.pin[numbers], faults.index[numbers]
+    pin, place = faults.pin[numbers], faults.index[numbers].copy()
     effect = faults.value[numbers] + 2 * faults.slow
-    gate, flop = np.isin(pin, (Pin.A, Pin.B, Pin.OUT)), pin == Pin.D
-    source = pin == Pin.Q
-    place = np.where(source, netlist.q[np.where(source, index, 0)] if len(netlist.q) else 0, index)
+    gate, flop, output = np.isin(pin, (Pin.A, Pin.B, Pin.OUT)), pin == Pin.D, pin == Pin.Q
+    place[output] = netlist.q[place[output]]
     tables = []
     for chosen in (~gate & ~flop, gate, flop):
         machines = np.flatnonzero(chosen)

@@ -27,6 +27,19 @@ def test_figures(capsys):
     assert detail["cycles"] <= cbist.CYCLES < detail["macro_cycles"]
 
 
+def test_in_field_is_a_bench_of_its_own(monkeypatch):
+    given = []
+    monkeypatch.setattr(cbist.in_field, "main", given.extend)
+    cbist.main(["--in-field", "--config", "tiny", "--cycles", "5000"])
+    assert given == ["--config", "tiny", "--cycles", "5000"]
+
+
+def test_other_options_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        cbist.main(["--cycles", "5000"])
+    assert "unrecognized arguments: --cycles 5000" in capsys.readouterr().err
+
+
 @pytest.mark.formal
 def test_columns_that_are_not_driven_alike_are_refused(monkeypatch):
     monkeypatch.setattr(cbist, "column_program", lambda _: (TestStep(spread=True), TestStep()))

@@ -98,7 +98,8 @@ def test_links_are_ports_and_nothing_else_changes():
         return dict(chip.signature.members)
 
     plain, linked = ports(0), ports(2)
-    assert linked.keys() - plain.keys() == {f"link{port}_{name}" for port in range(2) for name in ("tx", "rx", "rx_clk")}
+    assert linked.keys() - plain.keys() == {
+        f"link{port}_{name}" for port in range(2) for name in ("tx", "rx", "rx_clk")}
     assert linked["link1_tx"] == Out(64)
     assert linked["link1_rx"] == In(64)
     changed = {name for name, member in plain.items() if linked[name] != member}

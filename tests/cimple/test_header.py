@@ -67,4 +67,4 @@ def test_links_have_their_constants():
     assert len(names) == len(set(names))
     for line in ("CIMPLE_REG_LINK1_CONTROL 0x700u", "CIMPLE_REG_SEMAPHORE_CLEAR 0x840u", "CIMPLE_SEMAPHORES 16u",
                  "CIMPLE_LINK_CAUSE_NO_PARTNER 1u", "CIMPLE_WINDOW0_FLAGS_REMOTE_MASK 8u"):
-        assert re.search(rf"^#define {line} ", text, re.M), line
+        assert re.search(rf"^#define {line}\b", text, re.M), line

@@ -268,7 +268,7 @@ BENCHES: tuple[Bench, ...] = (
     Bench(
         name="transport", component=TransportBlock, module="verif.tb_transport", configs=(LINKED,),
         signals={
-            "sends": ("send.waiting", "send.lost", "send.started.level", "send.packetiser.packet_state",
+            "sends": ("send.waiting", "send.lost", "send.started.level", "send.packetiser.left",
                       "send.reader.level"),
             "requests": ("remote_?.packet_state", "remote_?.header.*", "remote_?.over", "remote_?.requests.level"),
             "semaphores": ("semaphores.post", "semaphores.posted"),

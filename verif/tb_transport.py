@@ -408,6 +408,25 @@ async def test_partners_write_at_any_time(dut, stall):
     report()
 
 
+@cocotb.test()
+async def test_data_do_not_wait_for_their_address(dut):
+    """A memory may take an address only when it has the data, whoever writes."""
+    bench = await TransportBench.start(dut)
+    ends = partners(bench)
+    await bench.memory.hang("aw")
+    sent = [Packet(BASE + HALF + 2048 * end.port, bench.rng.bytes(5 * BUS)) for end in ends]
+    for end, packet in zip(ends, sent):
+        end.request(packet, Packet())
+    await bench.until(lambda: bench.rules.counts["w"] > 0)
+    await ClockCycles(dut.clk, 50)
+    assert bench.rules.counts["w"] <= 5, "the other one's data have their own address"
+    assert bench.rules.counts["aw"] == 0
+    bench.memory.resume()
+    await bench.until(lambda: all(end.answers for end in ends))
+    for packet in sent:
+        assert bench.bytes_at(packet.address, len(packet.data)) == packet.data
+
+
 def cable(bench: TransportBench, delay: int):
     """Connects port 0 with port 1; returns what passes each way."""
     passed = [Reader(CONFIG) for _ in PORTS]
@@ -571,6 +590,25 @@ async def test_what_cannot_be_read_is_not_posted(dut, cause):
     assert bench.signals == [4]
 
 
+@cocotb.test()
+async def test_a_header_waits_for_its_words(dut):
+    """Memory stops after some of a packet's words: a halt then finds no packet."""
+    bench = await TransportBench.start(dut)
+    end, _ = partners(bench)
+    bench.give(Instruction(Opcode.SEND, {"address": BASE, "remote_address": BASE + HALF, "row_bytes": 20 * BUS,
+                                         "rows": 1, "post": 1}))
+    await bench.until(lambda: bench.rules.counts["r"] == 4)
+    bench.memory.answering.clear()
+    await ClockCycles(dut.clk, 50)
+    assert 4 <= bench.rules.counts["r"] < 20
+    assert end.reader.between
+    dut.halt.value = 1
+    await bench.until(lambda: dut.sending.value == 0)
+    bench.memory.answering.set()
+    await bench.quiet()
+    assert end.packets == [Packet()]
+
+
 def nonsense(bench: TransportBench) -> list[int]:
     """Headers that nobody sends."""
     layout, first = header_layout(), BASE + HALF
@@ -684,6 +722,7 @@ async def test_recv_waits(dut):
     await bench.until(lambda: bench.semaphores()[7] == 0)
     await bench.idle()
     assert len(bench.received) == 1, "what was posted counts, whatever the link does"
+    assert bench.fault(1) == (Cause.NONE, 0)
     bench.recv(7, 1, port=1)
     assert await bench.faulted(1) == (Cause.LINK_DOWN, 1 + 256 * LinkCause.NO_PARTNER)
     end.request(Packet(post=7))

@@ -30,7 +30,7 @@ from sim.rtl.run import DEFAULT_SEED
 from .card import CHIPS_VARIABLE, bench_card, bench_strangers
 from .card import PLUSARGS as CARD_PLUSARGS
 from .dma import Dma
-from .geometries import BARE, CABLE, ODD, SMALL_CARD, TINY_CARD, TWO_LINES, WIDE
+from .geometries import BARE, CABLE, ODD, SMALL_RING, TINY_PAIR, TINY_RING, TWO_LINES, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
 from .link import bench_link, bench_pair
@@ -261,17 +261,15 @@ BENCHES: tuple[Bench, ...] = (
         }),
     *(Bench(
         name=f"card{chips}", component=Chip, wrap=bench_card(chips), sources=(AXI_MEMORY, LINK_CHANNEL),
-        module="verif.tb_card", configs=(TINY_CARD,), verilator_configs=(SMALL_CARD,) if chips == 2 else (),
-        view="simulation", hierarchical=True, environment={CHIPS_VARIABLE: str(chips)}, plusargs=CARD_PLUSARGS,
-        signals={
-            title: tuple(f"chip{chip}.chip.core.{signal}" for chip in range(chips) for signal in signals)
-            for title, signals in {
-                "instructions": ("engine.decode.address", "engine.*_queue.level"),
-            }.items()
-        }) for chips in (2, 4)),
+        module="verif.tb_card", configs=configs, verilator_configs=verilator_configs, view="simulation",
+        hierarchical=True, environment={CHIPS_VARIABLE: str(chips)}, plusargs=CARD_PLUSARGS,
+        signals={f"chip {chip}": tuple(f"chip{chip}.chip.core.{signal}" for signal in (
+            "engine.decode.address", "engine.*_queue.level", "engine.ports__*__state.*"))
+            for chip in range(chips)})
+      for chips, configs, verilator_configs in ((2, (TINY_PAIR,), (SMALL_RING,)), (4, (), (TINY_RING,)))),
     Bench(
         name="strangers", component=Chip, wrap=bench_strangers, sources=(AXI_MEMORY, LINK_CHANNEL),
-        module="verif.tb_strangers", configs=(TINY_CARD,), view="simulation", hierarchical=True,
+        module="verif.tb_strangers", configs=(TINY_PAIR,), view="simulation", hierarchical=True,
         environment={CHIPS_VARIABLE: "2"}, plusargs=CARD_PLUSARGS,
         signals={"links": tuple(f"chip{chip}_link0_tx" for chip in range(2))}),
     Bench(

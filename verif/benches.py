@@ -20,6 +20,7 @@ from hdl.ipu.compute import Compute
 from hdl.ipu.decode import Decode
 from hdl.ipu.registers import Registers
 from hdl.ipu.requantise import Requantise
+from hdl.transport.semaphores import Semaphores
 from hdl.verilog import Generated
 from sim.rtl import SIMULATORS, Build, Results, build, run
 from sim.rtl.design import generated
@@ -30,13 +31,14 @@ from sim.rtl.run import DEFAULT_SEED
 from .card import CHIPS_VARIABLE, bench_card, bench_strangers
 from .card import PLUSARGS as CARD_PLUSARGS
 from .dma import Dma
-from .geometries import BARE, CABLE, ODD, SMALL_RING, TINY_PAIR, TINY_RING, TWO_LINES, WIDE
+from .geometries import BARE, CABLE, LINKED, ODD, SMALL_RING, TINY_PAIR, TINY_RING, TWO_LINES, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
 from .link import bench_link, bench_pair
 from .load import Loading
 from .self_test import SelfTest
 from .store import StoreBlock
+from .transport import TransportBlock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +186,8 @@ BENCHES: tuple[Bench, ...] = (
             "integer": ("integer", "shifted"),
         }),
     Bench(
-        name="decode", component=Decode, module="verif.tb_decode", configs=("tiny", "small"), verilator_configs=(WIDE,),
+        name="decode", component=Decode, module="verif.tb_decode", configs=("tiny", "small", LINKED),
+        verilator_configs=(WIDE,),
         signals={"rules": ("known", "legal", "record.*")}),
     Bench(
         name="mbist", component=SelfTest, module="verif.tb_mbist", view="simulation", configs=("tiny",),
@@ -194,7 +197,7 @@ BENCHES: tuple[Bench, ...] = (
             "operation": ("march.sequencer.operation.*", "march.data"),
             "failures": ("march.compare.failed", "march.compare.failure.*"),
         }),
-    Bench(name="registers", component=Registers, module="verif.tb_registers", configs=("small",)),
+    Bench(name="registers", component=Registers, module="verif.tb_registers", configs=("small", LINKED)),
     Bench(
         name="dma", component=Dma, module="verif.tb_dma", configs=("small",), verilator_configs=(WIDE,),
         signals={
@@ -251,6 +254,15 @@ BENCHES: tuple[Bench, ...] = (
         memory_bytes=1 << 18,
         plusargs=("+image=image.hex", "+dump=dump.hex", "+stall_chance=64", "+stall_longest=24"),
         signals={"instructions": ("chip.core.engine.decode.address", "chip.core.engine.*_queue.level")}),
+    Bench(
+        name="transport", component=TransportBlock, module="verif.tb_transport", configs=(LINKED,),
+        signals={
+            "sends": ("send.waiting", "send.lost", "send.started.level", "send.packetiser.left",
+                      "send.reader.level"),
+            "requests": ("remote_?.packet_state", "remote_?.header.*", "remote_?.over", "remote_?.requests.level"),
+            "semaphores": ("semaphores.post", "semaphores.posted"),
+        }),
+    Bench(name="semaphores", component=Semaphores, module="verif.tb_semaphores", configs=(LINKED,)),
     Bench(
         name="link", component=bench_link, wrap=bench_pair, sources=LINK_SOURCES, module="verif.tb_link",
         configs=(CABLE,), verilator_configs=("small",),

@@ -20,8 +20,8 @@ def write_run_layout(config: Config) -> data.StructLayout:
 
 
 class Writer(wiring.Component):
-    """Writes runs of bus words that come in order on ``i_words``, in bursts as :class:`~hdl.ipu.burst_writer.BurstWriter`
-    does.
+    """Writes runs of bus words that come in order on ``i_words``, in bursts, by
+    :class:`~hdl.ipu.burst_writer.BurstWriter`.
 
     A window violation and an error response raise ``fault``; no burst begins and no run is signalled after that. While
     ``halt`` is high no new burst begins.

@@ -120,8 +120,8 @@ class Port(wiring.Component):
         link, status, masks = self.link, self.link.status, self.link.masks
         renamed = {"flits_refused": "refused"}
         m.d.comb += [
-            self._register("status").eq(
-                Cat(_padded(status.state, 4), _padded(status.cause, 4), _padded(status.refused, 8), status.undelivered)),
+            self._register("status").eq(Cat(_padded(status.state, 4), _padded(status.cause, 4),
+                                            _padded(status.refused, 8), status.undelivered)),
             self._register("masks").eq(Cat(_padded(masks.transmit, 16), masks.receive)),
             self._register("test_mask").eq(masks.test),
             *(self._register(name.lower()).eq(link.counters[renamed.get(name.lower(), name.lower())])

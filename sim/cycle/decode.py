@@ -198,11 +198,12 @@ def decode(config: Config, memory: np.ndarray, entry: int, count: int) -> Code:
     records = memory[entry:entry + count * INSTRUCTION_BYTES].copy().view(np.uint64).reshape(count, WORDS)
     queue = np.empty(count, np.int64)
     values = np.empty((len(NAMES), count), np.int64)
-    begins, ends = np.zeros((2, len(queues(config))), np.int64)
+    present = queues(config)
+    begins, ends = np.zeros((2, len(present)), np.int64)
     form = _format(config)
-    bad, why = unpack(records, form.kind, form.queue, form.fields, form.reserved, (1 << len(queues(config))) - 1,
-                      queue, values, begins, ends)
-    by_queue = {q: Commands(values[:, begin:end]) for q, begin, end in zip(queues(config), begins.tolist(), ends.tolist())}
+    bad, why = unpack(records, form.kind, form.queue, form.fields, form.reserved, (1 << len(present)) - 1, queue,
+                      values, begins, ends)
+    by_queue = {q: Commands(values[:, begin:end]) for q, begin, end in zip(present, begins.tolist(), ends.tolist())}
     if why != LEGAL:
         sentence = {NO_OPCODE: f"there is no opcode {int(records[bad, 0]) & 0xFF:#04x}",
                     RESERVED: "its reserved bits must be zero", NO_QUEUE: "it names a queue that does not exist"}[why]

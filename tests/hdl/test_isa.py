@@ -133,7 +133,8 @@ def test_the_examples_are_legal(opcode):
     (Opcode.SEND, {"remote_address": 1 << 40 | 3}, "remote_address"),
     (Opcode.SEND, {"remote_address": 4}, "remote_address"), (Opcode.SEND, {"remote_stride": 4}, "remote_stride"),
     (Opcode.SEND, {"row_bytes": 0}, "row_bytes"), (Opcode.SEND, {"port": 2}, "port"),
-    (Opcode.SEND, {"post": 2}, "post"), (Opcode.SEND, {"semaphore": 16}, "semaphore"), (Opcode.SEND, {"release": 32}, "release"),
+    (Opcode.SEND, {"post": 2}, "post"), (Opcode.SEND, {"semaphore": 16}, "semaphore"),
+    (Opcode.SEND, {"release": 32}, "release"),
     (Opcode.RECV, {"port": 2}, "port"), (Opcode.RECV, {"padding": 1}, "padding"),
     (Opcode.RECV, {"semaphore": 16}, "semaphore"), (Opcode.RECV, {"count": 0}, "count"),
 ])

@@ -101,9 +101,9 @@ def golden(config: Config, case: Case) -> np.ndarray:
     return Session(config).run(program, {"x": case.activations()}).outputs["y"]
 
 
-def measure(card: Card, case: Case, wanted: np.ndarray) -> Outcome:
+def measure(card: Card, case: Case, programs: Sequence[Program], wanted: np.ndarray) -> Outcome:
     """Runs a case. Raises ``RuntimeError`` if results of any chip are not the golden model's."""
-    results = card.run(compiled(card.config, case, card.chips), [{"x": case.activations()}] * card.chips)
+    results = card.run(programs, [{"x": case.activations()}] * card.chips)
     for chip, result in enumerate(results):
         if not np.array_equal(result.outputs["y"], wanted):
             raise RuntimeError(f"the RTL's results of {case.name!r} on chip {chip} of {card.chips} are not those of "
@@ -120,13 +120,15 @@ def measure_all(config: Config, cases: Sequence[Case]) -> list[Outcome]:
     with ProcessPoolExecutor(1) as pool:
         wanted = [pool.submit(golden, config, case) for case in cases]
         with tqdm(total=len(cards) * (1 + len(cases)), desc="cards", unit="step") as bar:
+            programs = {}
             for card in cards:
-                card.prepare(max(p.memory_bytes for case in cases for p in compiled(config, case, card.chips)))
+                programs[card] = [compiled(config, case, card.chips) for case in cases]
+                card.prepare(max(p.memory_bytes for chips in programs[card] for p in chips))
                 bar.update()
             outcomes = []
-            for case, results in zip(cases, wanted):
+            for number, case in enumerate(cases):
                 for card in cards:
-                    outcomes.append(measure(card, case, results.result()))
+                    outcomes.append(measure(card, case, programs[card][number], wanted[number].result()))
                     bar.update()
     return outcomes
 

@@ -8,8 +8,8 @@ tables are used in two halves each.
 
 Weights are asked for before the activations that they meet, which may have to come from another chip; but in the first
 block after them, since the long bursts of weights leave the bus to nothing else. A load of weights waits in its queue
-until all words of the one before have been asked for, so it comes behind the activations of all steps before its own:
-else these could wait for it, and it for them.
+until all words of the one before have been asked for, so the second of a block comes behind the activations of all
+steps before its own: else these could wait for it, and it for them.
 """
 
 from collections.abc import Sequence
@@ -230,7 +230,7 @@ class ChipProgram:
             begins, ends = number == 0, number == len(lines) - 1
             parts = min(ENDS, block.vectors[1]) if (is_first and begins) or (is_last and ends) else 1
             runs = [(block.vectors[0] + offset, count) for offset, count in even(block.vectors[1], parts)]
-            if not is_first and fresh and image is fresh[0][0]:
+            if not is_first and fresh and (begins or image is fresh[0][0]):
                 self._load_weights(fresh.pop(0))
             for run in runs:
                 slot = self._loaded(block, line, activations, run if is_first and begins else block.vectors)

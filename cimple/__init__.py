@@ -9,7 +9,8 @@
 
 from hdl.config import CONFIGS, Config, ConfigError, configuration
 from hdl.program import Program, ProgramError, Tensor
+from sim.card import Card
 from sim.session import ProgramStopped, Result, Session
 
-__all__ = ["CONFIGS", "Config", "ConfigError", "Program", "ProgramError", "ProgramStopped", "Result", "Session",
+__all__ = ["CONFIGS", "Card", "Config", "ConfigError", "Program", "ProgramError", "ProgramStopped", "Result", "Session",
            "Tensor", "configuration"]

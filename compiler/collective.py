@@ -7,6 +7,7 @@ have, each adding its own to what comes from the chip before (reduce-scatter; wi
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hdl.topology import NEXT, PREVIOUS, partner
 
@@ -42,7 +43,7 @@ def delivery(chips: int, owner: int, wanted: Collection[int], turn: int = 0) -> 
 def reduction(chips: int, owner: int) -> list[Hop]:
     """Hops of partial sums that end at the owner, beginning with the chip after it."""
     path = [(owner + 1 + i) % chips for i in range(chips)]
-    return [Hop(a, NEXT, b) for a, b in zip(path, path[1:])]
+    return [Hop(a, NEXT, b) for a, b in pairwise(path)]
 
 
 def distance(chips: int, a: int, b: int) -> int:

@@ -9,6 +9,7 @@ at last, so that a partial sum arrives while the chip computes the block before.
 import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from hdl.config import Config
 
@@ -81,7 +82,7 @@ class Placement:
             if self.ways[number] is Split.INPUT and not all(self.inputs(number, c)[1] for c in range(self.chips)):
                 raise LayerError(f"layer {number} must have inputs for each of {self.chips} chips in units of "
                                  f"{self.config.rows}, not {layer.inputs} of them")
-        for number, (a, b) in enumerate(zip(self.layers, self.layers[1:])):
+        for number, (a, b) in enumerate(pairwise(self.layers)):
             if (a.outputs, a.output_dtype) != (b.inputs, b.act_dtype):
                 raise LayerError(f"layer {number + 1} must take what layer {number} gives, {a.output_dtype} "
                                  f"[{a.outputs}], not {b.act_dtype} [{b.inputs}]")

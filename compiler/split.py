@@ -16,8 +16,8 @@ from hdl.program import Program, Tensor
 from hdl.topology import check_card, partner
 
 from . import weights
-from .blocks import ChipProgram, Matrix, Source, overlap
-from .collective import delivery, reduction
+from .blocks import ChipProgram, Matrix, Message, Source, overlap
+from .collective import Hop, delivery, reduction
 from .layer import Layer, LayerError
 from .memory import Memory
 from .placement import Block, Placement, Split, Way
@@ -83,7 +83,9 @@ class _Card:
         #: By chip: sums on their way.
         self.partial = [{key: Matrix(tensor, (key[1][0], key[2][0])) for key, tensor in self.sums.items()}
                         for _ in range(self.chips)]
-        self.delivered = 0
+        #: By chip: what has been sent to it last, by its port.
+        self.last_messages: list[dict[int, Message]] = [{} for _ in range(self.chips)]
+        self.deliveries = 0
 
     # Memory
 
@@ -115,6 +117,9 @@ class _Card:
                 if block is not None:
                     self.blocks[chip].remove(block)
                     self._emit(chip, block)
+        for chip_program, messages in zip(self.chip_programs, self.last_messages):
+            for message in messages.values():  # a program ends when all that is sent to it is there
+                chip_program.receive(message)
         return [self._program(chip) for chip in range(self.chips)]
 
     def _give_activations(self):
@@ -132,10 +137,9 @@ class _Card:
 
     def _can_be_emitted(self, chip: int, block: Block) -> bool:
         """All that it needs is there or has been sent."""
-        if self._is_reduced(block) and (chip - block.owner) % self.chips != 1:
-            if not self.partial[chip][_key(block)].holds(block.vectors, block.outputs):
-                return False
-        return self.matrices[chip][block.layer].holds(block.vectors, block.inputs)
+        begins_sum = not self._is_reduced(block) or (chip - block.owner) % self.chips == 1
+        return (self.matrices[chip][block.layer].holds(block.vectors, block.inputs)
+                and (begins_sum or self.partial[chip][_key(block)].holds(block.vectors, block.outputs)))
 
     def _emit(self, chip: int, block: Block):
         matrices = self.matrices[chip]
@@ -154,23 +158,25 @@ class _Card:
 
     def _pass_on(self, chip: int, block: Block, vectors: Run, store: Source):
         """Sends sums to the next chip that adds its own."""
+        key = _key(block)
+        self.partial[chip][key].parts = [(vectors, block.outputs, store)]
         hop = next(hop for hop in reduction(self.chips, block.owner) if hop.source == chip)
-        _, remote_port = partner(self.chips, chip, hop.port)
-        sums = self.partial[chip][_key(block)]
-        sums.parts = [(vectors, block.outputs, store)]
-        message = self.chip_programs[chip].send(sums, vectors, block.outputs, hop.port, remote_port)
-        self.partial[hop.target][_key(block)].parts.append((vectors, block.outputs, message))
+        self._send(hop, self.partial[chip][key], self.partial[hop.target][key], vectors, block.outputs)
 
     def _deliver(self, owner: int, number: int, vectors: Run, channels: Run, source: Source):
         """Notes that a part of a matrix is on its owner's chip, and sends it to all chips that need it."""
         self.matrices[owner][number].parts.append((vectors, channels, source))
         wanted = [chip for chip in range(self.chips) if chip != owner and overlap(self._wanted(number, chip), channels)]
-        for hop in delivery(self.chips, owner, wanted, self.delivered):
-            _, remote_port = partner(self.chips, hop.source, hop.port)
-            message = self.chip_programs[hop.source].send(self.matrices[hop.source][number], vectors, channels, hop.port,
-                                                          remote_port)
-            self.matrices[hop.target][number].parts.append((vectors, channels, message))
-        self.delivered += 1
+        for hop in delivery(self.chips, owner, wanted, self.deliveries):
+            self._send(hop, self.matrices[hop.source][number], self.matrices[hop.target][number], vectors, channels)
+        self.deliveries += 1
+
+    def _send(self, hop: Hop, here: Matrix, there: Matrix, vectors: Run, channels: Run):
+        """Sends a part of a matrix over a cable, and notes that it comes there."""
+        _, port = partner(self.chips, hop.source, hop.port)
+        message = self.chip_programs[hop.source].send(here, vectors, channels, hop.port, port)
+        there.parts.append((vectors, channels, message))
+        self.last_messages[hop.target][port] = message
 
     def _wanted(self, number: int, chip: int) -> Run:
         """Channels of a matrix that a chip needs."""

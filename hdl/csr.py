@@ -280,7 +280,8 @@ def registers(config: Config) -> list[Register]:
             "busy": (0, 1, "a program runs, or a soft reset waits for outstanding transfers"),
             "done": (1, 1, "the program has completed"),
             "error": (2, 1, "the program was stopped; see CAUSE"),
-            "overflow": (3, 1, "an accumulator, a scaled partial sum or an int32 residual's sum has wrapped around since START"),
+            "overflow": (3, 1, "an accumulator, a scaled partial sum or a sum with an int32 residual has wrapped "
+                         "around since START"),
         }),
         Register("IRQ_ENABLE", 0x018, rw, "which events raise the interrupt", {
             "done": (0, 1, "program completed"), "error": (1, 1, "program stopped"),

@@ -13,7 +13,7 @@ NEXT, PREVIOUS = 0, 1
 
 
 def check_card(chips: int, links: int):
-    """Raises :class:`ConfigError` unless there are cards of ``chips`` chips, and chips with ``links`` ports make one."""
+    """Raises :class:`ConfigError` unless there are cards of so many chips, and ``links`` ports on each are enough."""
     if chips not in CARD_SIZES:
         raise ConfigError(f"chips of a card must be {', '.join(map(str, CARD_SIZES[:-1]))} or {CARD_SIZES[-1]}, "
                           f"not {chips!r}")

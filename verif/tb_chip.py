@@ -14,7 +14,16 @@ from cocotbext.axi import AxiBus, AxiRam, AxiResp
 
 from hdl.config import ADDR_BITS, INSTRUCTION_BYTES, QUEUE_DEPTH
 from hdl.csr import COUNTERS, ID_VALUE, Cause
-from hdl.isa import Instruction, Opcode, OutputFormat, Queue, format_range, opcodes, parameter_entries
+from hdl.isa import (
+    Instruction,
+    Opcode,
+    OutputFormat,
+    Queue,
+    ResidualFormat,
+    format_range,
+    opcodes,
+    parameter_entries,
+)
 from sim.rtl import test_config
 
 from .chip_bench import ChipBench, Outcome
@@ -38,15 +47,15 @@ _INSTRUCTIONS = Coverage("chip.instruction", {
     "gemm_steps": [1, 2, 3, 4], "gemm_vectors": ["one", "some", "all"], "gemm_rows": ["one", "some"],
     "window": ["one tap", "row of taps", "column of taps", "rows of taps"], "begins": ["first byte", "within"],
     "accumulate": [0, 1], "maximum": [0, 1], "keep": [0, 1], "act_signed": [0, 1],
-    "format": list(OutputFormat), "channels": ["one", "odd", "even", "all"], "table": [0, 1, 2], "residual": [0, 1, 2],
-    "store_rows": ["over", "tight", "apart"], "load_rows": ["one", "tight", "apart", "over"],
-    "load_blocks": ["one", "some"], "aligned": [False, True],
+    "format": list(OutputFormat), "channels": ["one", "odd", "even", "all"], "table": [0, 1, 2],
+    "residual": list(ResidualFormat), "store_rows": ["over", "tight", "apart"],
+    "load_rows": ["one", "tight", "apart", "over"], "load_blocks": ["one", "some"], "aligned": [False, True],
 }, crosses={"waits_of": ("opcode", "waits"), "lanes": ("accumulate", "act_signed"), "sums": ("accumulate", "maximum"),
             "stored": ("format", "channels"), "looked_up": ("format", "table"), "added": ("format", "residual"),
             "placed": ("opcode", "aligned")},
     impossible={
         "looked_up": [(OutputFormat.INT32, 1), (OutputFormat.INT32, 2)],
-        "added": [(OutputFormat.INT32, 1), (OutputFormat.INT32, 2)],
+        "added": [(OutputFormat.INT32, ResidualFormat.INT8), (OutputFormat.INT32, ResidualFormat.UINT8)],
         "placed": [*((opcode, False) for opcode in (Opcode.LOAD_WEIGHTS, Opcode.LOAD_PARAMETERS, Opcode.LOAD_TABLE)),
                    (Opcode.GEMM, False), (Opcode.GEMM, True)]})
 
@@ -101,7 +110,7 @@ def _gemm_bins(image: Image, f: Instruction) -> dict:
 
 def _store_bins(image: Image, f: Instruction) -> dict:
     channels = f["channels"]
-    seen = {"format": OutputFormat(f["format"]), "table": f["table"], "residual": f["residual"],
+    seen = {"format": OutputFormat(f["format"]), "table": f["table"], "residual": ResidualFormat(f["residual"]),
             "releases": f["release"],
             "channels": "one" if channels == 1 else "all" if channels == image.config.out_cols
             else "odd" if channels % 2 else "even"}
@@ -281,10 +290,11 @@ async def test_a_step_that_is_kept_is_used_again(dut):
 
 @cocotb.test()
 async def test_overflow_is_flagged_and_cleared_by_start(dut):
+    """That of the very last sum of a GEMM, and of the sums with an int32 residual."""
     bench = await ChipBench.start(dut)
     config = bench.config
     flags = []
-    for largest_e in (31, 0):
+    for largest_e, residual in ((31, False), (0, True), (0, False)):
         b = Builder(config, bench.rng, 1 << 14)
         b.load_activations(0, config.line_bytes)
         step = b.step(largest_e=0)
@@ -295,9 +305,13 @@ async def test_overflow_is_flagged_and_cleared_by_start(dut):
                                            np.uint8)])
         b.load_weights([step])
         b.product(steps=1, vectors=1, acc_vector=0)  # the flag comes with the very last sum
+        for end in (2 ** 31 - 1, -2 ** 31) * residual:  # whatever the sign of a sum that is not zero
+            b.store(address=b.pool, vectors=1, acc_vector=0, channels=config.out_cols, format=OutputFormat.INT32,
+                    residual=ResidualFormat.INT32,
+                    residual_address=b.place_unaligned(np.full(config.out_cols, end, "<i4").view(np.uint8)))
         outcome, _ = await bench.run_and_check(b.finish())
         flags.append(outcome.overflow)
-    assert flags == [True, False]
+    assert flags == [True, True, False]
 
 
 @cocotb.test()
@@ -345,6 +359,13 @@ async def test_a_residual_may_be_what_was_just_stored(dut):
             b.store(**first | {"residual": 1 + n % 2, "residual_address": b.pool, "residual_stride": first["stride"],
                                "residual_multiplier": binary32(0.75), "residual_zero_point": 3})
         assert all(Queue.STORE in d.wait for d in b.drafts[-6:])
+        sums = {"address": b.pool + 1025, "stride": 4 * config.out_cols, "vectors": 2, "acc_vector": 0,
+                "channels": config.out_cols, "format": OutputFormat.INT32}
+        b.store(**sums)
+        for _ in range(3):
+            b.store(**sums | {"residual": ResidualFormat.INT32, "residual_address": sums["address"],
+                              "residual_stride": sums["stride"]})
+        assert all(Queue.STORE in d.wait for d in b.drafts[-3:])
         await bench.run_and_check(b.finish())
 
 

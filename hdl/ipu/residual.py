@@ -41,8 +41,11 @@ class Residual(wiring.Component):
     ar: stream.Interface
     r: stream.Interface
 
-    #: Bus words that are fetched ahead.
-    DEPTH = 32
+    #: Bus words that are fetched ahead: int32 may take one in every cycle, while memory takes as many to answer.
+    DEPTH = 128
+
+    #: Vectors that are asked for and not yet delivered.
+    ROWS = 32
 
     def __init__(self, config: Config, *, channel: int):
         self.config = config
@@ -77,7 +80,7 @@ class Residual(wiring.Component):
         active, asked = Signal(), Signal()
         offset_bits = clog2(config.bus_bytes)
         m.submodules.walk = walk = VectorWalk()
-        m.submodules.rows = rows = SyncFIFO(width=byte_row_layout(config).size, depth=self.DEPTH)
+        m.submodules.rows = rows = SyncFIFO(width=byte_row_layout(config).size, depth=self.ROWS)
         row = data.View(byte_row_layout(config), rows.w_data)
         row_bytes, wide = Signal.like(row.bytes), Signal()
         offset = walk.address[:offset_bits]

@@ -13,7 +13,7 @@ PIPELINE = Store.PIPELINE
 #: Cycles from a slot to the bus word that it completes.
 PACKED = PIPELINE + 2
 OUTSTANDING, WORDS = Writer.OUTSTANDING, Writer.WORDS
-RESIDUAL_ROWS = Residual.DEPTH
+RESIDUAL_ROWS = Residual.ROWS
 
 
 @inner

@@ -9,12 +9,10 @@ from hdl.csr import SEMAPHORE_BITS, Cause
 from hdl.isa import Instruction
 from hdl.program import Program
 from hdl.topology import check_card, partner
+from hdl.transport.packet import MAX_BEATS
 
 from .core import Stop
 from .executor import Execution, Machine
-
-#: Bus words of a packet, at most.
-PACKET_BEATS = 32
 
 
 class Deadlock(RuntimeError):
@@ -91,7 +89,7 @@ class _Card:
 
     def _packets(self, address: int, content: np.ndarray):
         """Address and bytes of each packet of a row: whole bus words of one page but for the row's ends."""
-        limit, begin = PACKET_BEATS * self.config.bus_bytes, 0
+        limit, begin = MAX_BEATS * self.config.bus_bytes, 0
         while begin < len(content):
             here = address + begin
             end = min(here - here % self.config.bus_bytes + limit, here - here % BURST_BOUNDARY + BURST_BOUNDARY)

@@ -123,7 +123,10 @@ def test_the_examples_are_legal(opcode):
     (Opcode.STORE, {"channel": 1}, "channel"), (Opcode.STORE, {"channel": 26}, "channel"),
     (Opcode.STORE, {"format": 3}, "format"), (Opcode.STORE, {"table": 3}, "table"),
     (Opcode.STORE, {"format": 0, "residual": 0}, "table"), (Opcode.STORE, {"format": 0, "table": 0}, "residual"),
-    (Opcode.STORE, {"residual": 3}, "residual"), (Opcode.STORE, {"padding": 1}, "padding"),
+    (Opcode.STORE, {"residual": 4}, "residual"), (Opcode.STORE, {"padding": 1}, "padding"),
+    (Opcode.STORE, {"residual": 3}, "residual_multiplier"),
+    (Opcode.STORE, {"residual": 3, "residual_multiplier": 1 << 31}, "residual_multiplier"),
+    (Opcode.STORE, {"residual": 3, "residual_multiplier": 0, "residual_zero_point": 1}, "residual_zero_point"),
     (Opcode.STORE, {"release": 32}, "release"),
     (Opcode.STORE, {"residual_multiplier": 0x5F80_0000}, "residual_multiplier"),
     (Opcode.STORE, {"residual_multiplier": 0xFFC0_0000}, "residual_multiplier"),
@@ -142,6 +145,22 @@ def test_each_rule_is_named_when_it_is_broken(opcode, change, named):
     broken = illegal_fields(LINKED, Instruction(opcode, LEGAL[opcode] | change))
     assert len(broken) == 1
     assert broken[0].startswith(f"{opcode.name} {named} must be ")
+
+
+@pytest.mark.parametrize(("output_format", "residuals"), [(0, (0, 3)), (1, (0, 1, 2, 3)), (2, (0, 1, 2, 3))])
+def test_which_residuals_go_with_which_results(output_format, residuals):
+    fields = LEGAL[Opcode.STORE] | {"format": output_format, "table": 0, "low": 0, "high": 1, "residual_multiplier": 0}
+    for residual in range(16):
+        broken = illegal_fields(configuration("small"), Instruction(Opcode.STORE, fields | {"residual": residual}))
+        assert broken == ([] if residual in residuals else [
+            f"STORE residual must be from 0 to 3, and 0 or 3 with int32 results, not {residual}"])
+
+
+def test_what_an_int32_residual_does_not_use_is_zero():
+    fields = LEGAL[Opcode.STORE] | {"residual": 3, "residual_multiplier": 1, "residual_zero_point": 2}
+    assert illegal_fields(configuration("small"), Instruction(Opcode.STORE, fields)) == [
+        "STORE residual_multiplier must be a binary32 below 2^64, and 0 with an int32 residual, not 1",
+        "STORE residual_zero_point must be 0 with an int32 residual, not 2"]
 
 
 @pytest.mark.parametrize(("count", "first"), [("taps", "first_tap"), ("tap_bytes", "first_byte")])

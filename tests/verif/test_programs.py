@@ -15,6 +15,7 @@ from verif.programs import (
     Run,
     bursts,
     bytes_of,
+    residual_bytes,
     simple_program,
     transfers,
     vector_rows,
@@ -71,7 +72,7 @@ def test_a_residual_is_nothing_that_another_vector_writes(image):
     for f in image.instructions:
         if f["residual"] and np.intersect1d(touched(image, f, "residual"), touched(image, f, "write")).size:
             assert (vector_rows(f) == vector_rows(f, "residual_")).all()
-            assert len(touched(image, f, "write")) == f["vectors"] * f["vector_rows"] * f["channels"]
+            assert len(touched(image, f, "write")) == f["vectors"] * f["vector_rows"] * residual_bytes(f)
 
 
 def test_a_queue_gets_one_kind_of_token_from_stores(image):

@@ -7,7 +7,7 @@ import pytest
 
 from hdl.config import CONFIGS, INSTRUCTION_BYTES
 from hdl.csr import COUNTERS, Cause
-from hdl.isa import Instruction, Opcode, OutputFormat, Queue
+from hdl.isa import Instruction, Opcode, OutputFormat, Queue, ResidualFormat, format_range
 from hdl.layouts import Step, pack_step, step_beats
 from sim.golden.executor import execute
 from sim.golden.gemm import gemm
@@ -410,6 +410,49 @@ def test_a_residual_is_added_before_rounding(kind, zero_point, bytes_, numbers):
     assert execution.memory[OUT:OUT + 4].view(np.int8).tolist() == expected
 
 
+@pytest.mark.parametrize("output_format", OutputFormat)
+def test_an_int32_residual_is_added_to_the_accumulator(output_format):
+    """At any byte; bias and limits come after it, int32 results have neither."""
+    residual = np.array([[5, -7, 100, -100], [2, -3, 1 << 30, -1 << 31]], "<i4")
+    rows = b"".join(row.tobytes() + bytes(3) for row in residual)  # 19 bytes from one to the next
+    bias = [1, -2, 30, -40]
+    wide = output_format == OutputFormat.INT32
+    low, high = (0, 0) if wide else format_range(output_format)
+    fields = {"format": output_format, "low": low, "high": high, "residual": ResidualFormat.INT32,
+              "residual_address": 0x5003, "residual_stride": 19, "stride": 16}
+    execution = stored(TINY, bias, [store(TINY, 2, wait=(LOAD, COMPUTE), **fields)], (0x5003, rows))
+    assert (execution.cause, execution.overflow) == (Cause.NONE, False)
+    for vector in range(2):
+        results = execution.memory[OUT + 16 * vector:][:16 if wide else 4]
+        expected = residual[vector] if wide else np.clip(residual[vector].astype(np.int64) + bias, low, high)
+        assert (results.view("<i4") if wide else results).tolist() == (expected if wide else expected % 256).tolist()
+    program, weights, parameters = 4 * 8, 2, 4
+    assert execution.read_beats == program + weights + parameters + 2 * 3
+
+
+def test_a_table_follows_an_int32_residual():
+    table = np.random.default_rng(39).integers(0, 256, 256, dtype=np.uint8)
+    residual = np.array([1, -1, 127, -128], "<i4")
+    instructions = [
+        Instruction(Opcode.LOAD_TABLE, {"address": 0x5000, "table": 1}, signal=(STORE,)),
+        store(TINY, wait=(LOAD, COMPUTE)),
+        store(TINY, wait=(LOAD,), table=1, residual=ResidualFormat.INT32, residual_address=0x6001, **INT8)]
+    execution = stored(TINY, [0, 0, 0, 0], instructions, (0x5000, table.tobytes()), (0x6001, residual.tobytes()))
+    assert execution.memory[OUT:OUT + 4].tolist() == [table[r % 256] for r in residual.tolist()]
+
+
+def test_int32_residuals_add_up_in_place():
+    fields = {"residual": ResidualFormat.INT32, "residual_address": OUT}
+    content = packed(TINY, step_of(TINY))
+    instructions = [load(0x4000, 8, signal=(COMPUTE,)), load_weights(TINY, content),
+                    product(TINY, wait=(LOAD,), signal=(STORE,)), store(TINY), *[store(TINY, wait=(), **fields)] * 2]
+    execution = run(TINY, instructions, (DATA, content), (0x4000, b"\x01" * 8))
+    once = run(TINY, instructions[:4], (DATA, content), (0x4000, b"\x01" * 8))
+    found, summed = (e.memory[OUT:OUT + 16].view("<i4") for e in (execution, once))
+    assert summed.any()
+    assert (found == 3 * summed).all()
+
+
 def test_strides_of_results_and_residual_are_their_own():
     """Rows of vectors, any alignment; nothing else is written, and bus words are counted per vector."""
     rng = np.random.default_rng(38)
@@ -485,6 +528,27 @@ def test_overflow_of_an_accumulator_is_sticky(accumulate, overflow):
     assert run(TINY, instructions, (DATA, content), (0x4000, b"\xff" * 8)).overflow == overflow
 
 
+@pytest.mark.parametrize("residual", [2 ** 31 - 1, -2 ** 31])
+@pytest.mark.parametrize("output_format", [OutputFormat.INT32, OutputFormat.UINT8])
+def test_overflow_of_an_int32_residual(output_format, residual):
+    """In the last channel, and only if that is stored."""
+    content = packed(TINY, step_of(TINY))
+    values = np.array([0, 0, 0, residual], "<i4")
+    plain = [load(0x4000, 8, signal=(COMPUTE,)), load_weights(TINY, content),
+             product(TINY, wait=(LOAD,), signal=(STORE,)), store(TINY)]
+    parameters = Instruction(Opcode.LOAD_PARAMETERS, {"address": 0x6000, "channels": 4}, signal=(STORE,))
+    segments = [(DATA, content), (0x4000, b"\x01" * 8), (0x5001, values.tobytes()),
+                (0x6000, parameters_of([0] * 4, [1] * 4))]
+    last = int(run(TINY, plain, *segments).memory[OUT:OUT + 16].view("<i4")[3])
+    assert last
+    for channels in (3, 4):
+        adds = store(TINY, 1, channels, wait=(LOAD,), format=output_format, residual=ResidualFormat.INT32,
+                     residual_address=0x5001)
+        execution = run(TINY, [*plain, parameters, adds], *segments)
+        assert execution.cause is Cause.NONE
+        assert execution.overflow == (channels == 4 and (last > 0) == (residual > 0))
+
+
 # Statistics
 
 
@@ -532,9 +596,9 @@ def test_illegal_opcode(opcode):
 
 @pytest.mark.parametrize(("byte", "value"), [
     (1, 1 << Queue.VECTOR), (2, 1 << Queue.LINK), (1, 0x80), (3, 1), (7, 0x80), (35, 0x10), (34, 3), (34, 0x10),
-    (35, 1), (36, 1 << Queue.VECTOR), (30, 0), (13, 1), (48, 1), (62, 0x7F)],
+    (35, 1), (35, 4), (36, 1 << Queue.VECTOR), (30, 0), (13, 1), (48, 1), (62, 0x7F)],
     ids=["wait VECTOR", "signal LINK", "wait 7", "reserved head", "reserved head end", "padding", "format",
-         "table of int32", "residual of int32", "release VECTOR", "channels", "address of 41 bits",
+         "table of int32", "int8 residual of int32", "residual", "release VECTOR", "channels", "address of 41 bits",
          "residual address of 41 bits", "residual multiplier"])
 def test_illegal_field(byte, value):
     record = bytearray(store(TINY, wait=()).encode())

@@ -291,6 +291,8 @@ def store(draw: Draw) -> dict[str, int]:
     output_format = draw(0, 2)
     smallest, largest = {0: (-(2**15), 2**15 - 1), 1: (-128, 127), 2: (0, 255)}[output_format]
     low = draw(smallest, largest)
+    residual = draw(0, 3) if output_format else 3 * draw(0, 1)
+    scaled = residual != 3
     return {
         "address": draw(0, 2**40 - 1),
         "vectors": draw(1, 2**16 - 1),
@@ -302,7 +304,7 @@ def store(draw: Draw) -> dict[str, int]:
         "channel": draw(0, 2**16 - 1),
         "format": output_format,
         "table": draw(0, 2) if output_format else 0,
-        "residual": draw(0, 2) if output_format else 0,
+        "residual": residual,
         "release": draw(0, 31),
         "zero_point": draw(-(2**15), 2**15 - 1),
         "low": low,
@@ -310,8 +312,8 @@ def store(draw: Draw) -> dict[str, int]:
         "residual_address": draw(0, 2**40 - 1),
         "residual_stride": draw(0, 2**32 - 1),
         "residual_row_stride": draw(0, 2**32 - 1),
-        "residual_multiplier": draw(0, 1) << 31 | draw(0, 190) << 23 | draw(0, 2**23 - 1),
-        "residual_zero_point": draw(0, 255),
+        "residual_multiplier": scaled * (draw(0, 1) << 31 | draw(0, 190) << 23 | draw(0, 2**23 - 1)),
+        "residual_zero_point": scaled * draw(0, 255),
     }
 
 

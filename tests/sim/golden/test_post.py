@@ -161,6 +161,15 @@ def test_residual_is_added_to_the_product(dtype, zero_point):
             assert got == min(max(round(total) + 3, -128), 127)
 
 
+@pytest.mark.parametrize(("acc", "residual", "total", "wraps"), [
+    (2 ** 31 - 1, 0, 2 ** 31 - 1, False), (2 ** 31 - 2, 1, 2 ** 31 - 1, False), (2 ** 31 - 1, 1, -2 ** 31, True),
+    (-2 ** 31, -1, 2 ** 31 - 1, True), (1 - 2 ** 31, -1, -2 ** 31, False), (-2 ** 31, -2 ** 31, 0, True),
+    (-2 ** 31, 2 ** 31 - 1, -1, False), (-5, 3, -2, False)])
+def test_an_int32_residual_wraps_around(acc, residual, total, wraps):
+    found, wrapped = post.add_residual(np.array([1, acc], np.int32), np.array([2, residual], np.int32))
+    assert (found.tolist(), found.dtype, wrapped) == ([3, total], np.int32, wraps)
+
+
 def test_a_residual_does_not_bring_back_what_saturates():
     residual = np.full(2, np.float32(-2 ** 64), np.float32)
     result = post.requantise(np.array([INT32[1], 0], np.int32), np.zeros(2, np.int32),

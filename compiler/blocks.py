@@ -5,6 +5,11 @@ lines; the one that was used longest ago is loaded anew, so that a tile whose li
 block takes its lines one after another, each as one GEMM. It begins with the line with which the one before has ended
 if they share it: activations, or weights that the array still holds, are used again. Accumulators, parameters and
 tables are used in two halves each.
+
+Weights are asked for before the activations that they meet, which may have to come from another chip; but in the first
+block after them, since the long bursts of weights leave the bus to nothing else. A load of weights waits in its queue
+until all words of the one before have been asked for, so the second of a block comes behind the activations of all
+steps before its own: else these could wait for it, and it for them.
 """
 
 from collections.abc import Sequence
@@ -218,14 +223,15 @@ class ChipProgram:
         is_first = not self._last_stores
         lines = self._order(block)
         images = [self._image(block, line) for line in lines]
-        if not is_first:
-            self._load_weights(images[1:] if images[0] is self._array else images)
+        fresh = _consecutive(images[1:] if images[0] is self._array else images)
         base = len(self._last_stores) % 2 * (self.config.acc_vectors // 2) - block.vectors[0]
         stores = []
         for number, (line, image) in enumerate(zip(lines, images)):
             begins, ends = number == 0, number == len(lines) - 1
             parts = min(ENDS, block.vectors[1]) if (is_first and begins) or (is_last and ends) else 1
             runs = [(block.vectors[0] + offset, count) for offset, count in even(block.vectors[1], parts)]
+            if not is_first and fresh and (begins or image is fresh[0][0]):
+                self._load_weights(fresh.pop(0))
             for run in runs:
                 slot = self._loaded(block, line, activations, run if is_first and begins else block.vectors)
                 if is_first and run is runs[0]:
@@ -260,16 +266,10 @@ class ChipProgram:
         return self._images[key]
 
     def _load_weights(self, images: list[Image]):
-        """One load for all steps that follow one another in memory."""
-        runs: list[list[Image]] = []
-        for image in images:
-            if not runs or runs[-1][-1].address + runs[-1][-1].bytes != image.address:
-                runs.append([])
-            runs[-1].append(image)
-        for run in runs:
-            self.stream.add(Opcode.LOAD_WEIGHTS, {
-                "address": run[0].address, "beats": sum(image.bytes for image in run) // self.config.bus_bytes,
-                "steps": len(run)})
+        """One load for steps that follow one another in memory."""
+        self.stream.add(Opcode.LOAD_WEIGHTS, {
+            "address": images[0].address, "steps": len(images),
+            "beats": sum(image.bytes for image in images) // self.config.bus_bytes})
 
     # Products
 
@@ -339,6 +339,16 @@ class ChipProgram:
             load = self.stream.add(opcode, {"address": address} | fields, after_read=slot.free)
             slot.loads.append(((0, 1), load))
         return slot
+
+
+def _consecutive(images: list[Image]) -> list[list[Image]]:
+    """Runs of images that follow one another in memory."""
+    runs: list[list[Image]] = []
+    for image in images:
+        if not runs or runs[-1][-1].address + runs[-1][-1].bytes != image.address:
+            runs.append([])
+        runs[-1].append(image)
+    return runs
 
 
 def overlap(a: Run, b: Run) -> int:

@@ -32,7 +32,7 @@ from .card import CHIPS_VARIABLE, bench_card, bench_strangers
 from .card import PLUSARGS as CARD_PLUSARGS
 from .compute_self_test import ComputeSelfTest, ComputeSelfTestOfGates
 from .dma import Dma
-from .geometries import BARE, CABLE, LINKED, ODD, SMALL_CARD, TINY_CARD, TWO_LINES, WIDE
+from .geometries import BARE, CABLE, LINKED, ODD, SMALL_RING, TINY_PAIR, TINY_RING, TWO_LINES, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
 from .link import bench_link, bench_pair
@@ -65,6 +65,8 @@ class Bench:
         If given: what the component's Verilog is put into; the result is the top.
     sources : tuple of Path
         Verilog files that the wrapping instantiates.
+    hierarchical : bool
+        Verilator builds what is several times in the top once, see :func:`sim.rtl.build`.
     plusargs : tuple of str
         Of the simulator.
     environment : dict
@@ -86,6 +88,7 @@ class Bench:
     memory_bytes: int = 0
     wrap: Callable[[Generated, Config], Generated] | None = None
     sources: tuple[Path, ...] = ()
+    hierarchical: bool = False
     plusargs: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     signals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -101,7 +104,8 @@ class Bench:
         """Builds if need be. Raises what :func:`sim.rtl.build` raises."""
         if self.wrap is not None:
             top = self.wrap(generated(self.component, config, name=self.name, view=self.view), config)
-            return build(top, config, simulator=simulator, waves=waves, extra_sources=self.sources)
+            return build(top, config, simulator=simulator, waves=waves, extra_sources=self.sources,
+                         hierarchical=self.hierarchical and not waves)
         if not self.memory_bytes:
             return build(self.component, config, simulator=simulator, name=self.name, view=self.view, waves=waves)
         chip = generated(self.component, config, name="chip", view=self.view)
@@ -284,18 +288,16 @@ BENCHES: tuple[Bench, ...] = (
         }),
     *(Bench(
         name=f"card{chips}", component=Chip, wrap=bench_card(chips), sources=(AXI_MEMORY, LINK_CHANNEL),
-        module="verif.tb_card", configs=(TINY_CARD,), verilator_configs=(SMALL_CARD,) if chips == 2 else (),
-        view="simulation", environment={CHIPS_VARIABLE: str(chips)}, plusargs=CARD_PLUSARGS,
-        signals={
-            title: tuple(f"chip{chip}.chip.core.{signal}" for chip in range(chips) for signal in signals)
-            for title, signals in {
-                "instructions": ("engine.decode.address", "engine.*_queue.level"),
-            }.items()
-        }) for chips in (2, 4)),
+        module="verif.tb_card", configs=configs, verilator_configs=verilator_configs, view="simulation",
+        hierarchical=True, environment={CHIPS_VARIABLE: str(chips)}, plusargs=CARD_PLUSARGS,
+        signals={f"chip {chip}": tuple(f"chip{chip}.chip.core.{signal}" for signal in (
+            "engine.decode.address", "engine.*_queue.level", "engine.ports__*__state.*"))
+            for chip in range(chips)})
+      for chips, configs, verilator_configs in ((2, (TINY_PAIR,), (SMALL_RING,)), (4, (), (TINY_RING,)))),
     Bench(
         name="strangers", component=Chip, wrap=bench_strangers, sources=(AXI_MEMORY, LINK_CHANNEL),
-        module="verif.tb_strangers", configs=(TINY_CARD,), view="simulation", environment={CHIPS_VARIABLE: "2"},
-        plusargs=CARD_PLUSARGS,
+        module="verif.tb_strangers", configs=(TINY_PAIR,), view="simulation", hierarchical=True,
+        environment={CHIPS_VARIABLE: "2"}, plusargs=CARD_PLUSARGS,
         signals={"links": tuple(f"chip{chip}_link0_tx" for chip in range(2))}),
     Bench(
         name="link_reference", component=bench_link, module="verif.tb_link_reference",

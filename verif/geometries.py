@@ -23,6 +23,7 @@ CABLE = WIDE.with_(name="cable", link_lanes=4)
 #: A chip with two links.
 LINKED = WIDE.with_(name="linked", links=2)
 
-#: Chips of cards, for simulation: lanes of 32 bits train quickly.
-TINY_CARD = CONFIGS["tiny"].with_(name="tiny_card", links=2, link_lanes=2)
-SMALL_CARD = CONFIGS["small"].with_(name="small_card", links=2, link_lanes=2)
+#: Chips of cards: of two, with a lane as wide as the bus, which trains quickly; of two and four, with lanes in pairs.
+TINY_PAIR = CONFIGS["tiny"].with_(name="tiny_pair", links=1, link_lanes=1)
+TINY_RING = CONFIGS["tiny"].with_(name="tiny_ring", links=2, link_lanes=2)
+SMALL_RING = CONFIGS["small"].with_(name="small_ring", links=2, link_lanes=2)

@@ -21,8 +21,11 @@ coverage = Coverage("card", {
     "link cause": [LinkCause.NO_PARTNER, LinkCause.PARTNER_RESET, LinkCause.UNKNOWN_CHANNEL],
 })
 
-#: Cycles without partner after which the links of these tests are down; a replay takes fewer, and so does training.
-DOWN_AFTER = 6000
+#: Cycles without partner after which the links of these tests are down; training takes fewer.
+DOWN_AFTER = 3000
+
+#: Rounds of random programs; Icarus takes a second for a few hundred cycles.
+ROUNDS = 6 if cocotb.SIM_NAME.lower().startswith("verilator") else 1
 
 
 def send(**fields: int) -> Instruction:
@@ -65,7 +68,7 @@ async def test_random_programs(dut):
     """All chips compute, send to their partners and pass on what they got; starts apart, memories late."""
     bench = CardBench(dut)
     await bench.start()
-    for trial in range(4):
+    for trial in range(ROUNDS):
         await bench.run_and_check(Exchange(bench, gemms=3, sends=3).programs, trial)
         coverage.sample(cause=Cause.NONE)
     for chip in bench.chip:
@@ -80,7 +83,7 @@ async def test_bit_errors(dut):
     await bench.start()
     for cable in bench.cables:
         cable.set(interval=5000)
-    for trial in range(2):
+    for trial in range(ROUNDS):
         await bench.run_and_check(Exchange(bench).programs, trial)
     for chip in bench.chip:
         for port in chip.ports:
@@ -163,7 +166,7 @@ async def test_a_short_cut_is_not_noticed(dut):
     programs = Exchange(bench, gemms=1, sends=4).programs
     await bench.begin(programs)
     bench.cables[0].cut()
-    await bench.cycles(2500)
+    await bench.cycles(1500)
     bench.cables[0].cut(False)
     for chip in bench.chip:
         assert (await chip.ended()).cause == Cause.NONE

@@ -1,4 +1,4 @@
-"""Two chips of different configurations on a cable; the plan is ``verif/plans/card.md``."""
+"""Two chips of different configurations on a cable; the plan is ``verif/plans/strangers.md``."""
 
 import cocotb
 import numpy as np

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hdl.config import ADDR_BITS, Config
 from hdl.verilog import Generated
 
-from .netlist import instance, module, wires, without_repetition
+from .netlist import bits, instance, module, wires, without_repetition
 
 #: The memory, in Verilog.
 AXI_MEMORY = Path(__file__).with_name("axi_memory.sv")
@@ -75,15 +75,15 @@ def card(chips: Sequence[Generated], config: Config, cables: Sequence[tuple[End,
     chips : Generated of each chip
         Different ones have different names, and the ports of ``config``.
     cables : pairs of End
-        A link port without a cable is in silence.
+        A cable takes a cycle. A link port without one is in silence.
     channels : bool
         Each direction of cable ``n`` is a ``link_channel``, whose inputs are ports, as ``cable<n>_ab_interval``, and
         its count of errors, ``cable<n>_ab_errors``; ``ab`` goes from the first end to the second. Otherwise it is a
         wire.
     """
     ports: dict[str, tuple[str, int]] = {"clk": ("input", 1)} | _MEMORY_INPUTS
-    # If nodes are built by themselves, every output depends on every input for Verilator, all around the ring.
-    body, heard = ["  /*verilator lint_off UNOPTFLAT*/"], {}
+    body: list[str] = []
+    heard: dict[End, str] = {}
     for number, (a, b) in enumerate(cables):
         body += wires({end.net("tx"): config.bus_bits for end in (a, b)})
         for way, sender, receiver in (("ab", a, b), ("ba", b, a)):
@@ -112,7 +112,7 @@ def card(chips: Sequence[Generated], config: Config, cables: Sequence[tuple[End,
 def _node(name: str, chip: Generated, config: Config, memory_bytes: int, read_latency: int,
           numbered: bool = False) -> Generated:
     """A chip with its memory. If it is ``numbered``, it has the input ``number``, which distinguishes its plusargs, and
-    the chip's link ports; Verilator may build it once for all its instances."""
+    the chip's link ports, which receive a cycle later; Verilator may build it once for all its instances."""
     if memory_bytes % config.bus_bytes or memory_bytes < 2 * config.bus_bytes:
         raise ValueError(f"memory_bytes must be a multiple of the bus's {config.bus_bytes} bytes and at least two bus "
                          f"words, not {memory_bytes!r}")
@@ -128,9 +128,13 @@ def _node(name: str, chip: Generated, config: Config, memory_bytes: int, read_la
         "DEPTH": memory_bytes // config.bus_bytes, "READ_LATENCY": read_latency, "NUMBERED": int(numbered)}
     memory_pins = {name: name for name in ("clk", "rst", "load", "dump")} | {
         "number": "number" if numbered else "8'd0"} | {f"s_axi_{port.removeprefix(_BUS)}": port for port in bus}
+    # Verilator evaluates what depends on an input several times in a cycle: on the links' lines that is but a register.
+    late = {port: f"{port}_late" for port in ports if port.startswith(_LINK) and port.endswith("_rx")}
     return module(name, ports, [
         *(["  /*verilator hier_block*/"] if numbered else []), *wires(bus),
-        instance(chip.name, "chip", {port: unused.get(port, port) for port in chip.ports}),
+        *(f"  reg {bits(ports[port][1])}{held}; always @(posedge clk) {held} <= {port};"
+          for port, held in late.items()),
+        instance(chip.name, "chip", {port: unused.get(port, late.get(port, port)) for port in chip.ports}),
         instance("axi_memory", "memory", memory_pins, parameters)], chip.text)
 
 

@@ -33,7 +33,7 @@ def test_every_product_is_computed_once(chips, vectors, way):
 @pytest.mark.parametrize("vectors", [5, 32, 50])
 @pytest.mark.parametrize("chips", [2, 4])
 def test_sums_go_round_in_turns(chips, vectors):
-    """In each turn every chip computes blocks of another owner: of the chip before it first, its own at last. 32 vectors
+    """In each turn every chip computes blocks of another owner: of the one before it first, its own at last. 32 vectors
     are a tile for each chip, or two; of 5 and 50 every tile goes round by outputs."""
     placement = placed(chips, vectors, Split.INPUT)
     for chip in range(chips):

@@ -16,6 +16,7 @@ from hdl.config import ConfigError, configuration
 from hdl.csr import Cause
 from hdl.isa import Opcode, OutputFormat
 from hdl.topology import partner
+from sim.cycle import predict
 from sim.golden.card import execute_card
 
 from .reference import expected, random_activations, random_requantisation, random_weights
@@ -143,6 +144,14 @@ def test_more_activations_than_the_buffer_has_room_for(chips):
     programs = split(CONFIG, layers, 16, chips, [OUTPUT])
     for seed in range(3):
         assert all(np.array_equal(y, results(layers, x)) for y in execute(programs, x, seed))
+
+
+@pytest.mark.parametrize(("vectors", "sizes", "calls"), [(40, (96, 64, 40), 1), (9, (600, 80), 1), (3, (64, 64), 5)])
+def test_queues_cannot_block_one_another(vectors, sizes, calls):
+    """Loads of weights wait for one another in the hardware's queue, which the golden model does not have."""
+    layers = chain(np.random.default_rng(14), *sizes) * calls
+    (program,) = split(configuration("small"), layers, vectors, 1, [OUTPUT] * len(layers))
+    assert predict(configuration("small"), program).cycles
 
 
 def test_results_are_looked_up_in_a_table():

@@ -21,7 +21,7 @@ help: ## this list
 		printf '%-14s %s\n' "$$target" "$$text"; done
 
 sim: .venv/.base ## cocotb regression; SIM=verilator|icarus, TB=one bench, SEED=number
-	@$(PYTEST) -n $(JOBS) tests/test_sim.py $(SIM_OPTIONS)
+	@$(PYTEST) -n $(JOBS) -m "not formal" tests/test_sim.py $(SIM_OPTIONS)
 
 test: .venv/.base .venv/.dev .venv/.demo ## all tests but the proofs, the regression included; SIM=verilator|icarus
 	@$(PYTEST) -n $(JOBS) -m "not formal" $(SIM_OPTIONS)

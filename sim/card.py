@@ -91,8 +91,8 @@ class Card:
         if self.backend == "golden":
             return None
         require_simulator(self.backend)
-        top = card(generated(self.design, self.config, name="chip", view=self.view), self.config, cables(self.chips),
-                   chips=self.chips, memory_bytes=memory_size(self.backend, memory_bytes),
+        top = card([generated(self.design, self.config, name="chip", view=self.view)] * self.chips, self.config,
+                   cables(self.chips), memory_bytes=memory_size(self.backend, memory_bytes),
                    read_latency=self.read_latency)
         return build(top, self.config, simulator=self.backend, waves=self.waves, threads=self.threads,
                      extra_sources=[AXI_MEMORY], hierarchical=not self.waves)
@@ -165,7 +165,7 @@ class Card:
             answer = simulate(made, "sim.rtl.card_tb", job, directory, plusargs, self.waves)
         for found in answer["identities"]:
             check_identity(self.config, found)
-        _check_links(ends, answer["links"])
+        check_links(ends, answer["links"])
         if not answer["ended"]:
             raise ProgramTimeout(f"the programs have not ended after max_cycles = {max_cycles} cycles")
         _check([(Cause(found["cause"]), found["error_address"]) for found in answer["chips"]])
@@ -185,7 +185,8 @@ def _check(ends: Sequence[tuple[Cause, int]]):
         raise ProgramStopped(cause, address, number)
 
 
-def _check_links(ends: Sequence[End], states: Sequence[int]):
+def check_links(ends: Sequence[End], states: Sequence[int]):
+    """Raises :class:`LinksDown` unless all ends are up."""
     down = [f"port {end.port} of chip {end.chip} is {LinkState(state).name}" for end, state in zip(ends, states)
             if state != LinkState.UP]
     if down:

@@ -20,15 +20,18 @@ from hdl.ipu.compute import Compute
 from hdl.ipu.decode import Decode
 from hdl.ipu.registers import Registers
 from hdl.ipu.requantise import Requantise
+from hdl.transport.semaphores import Semaphores
 from hdl.verilog import Generated
 from sim.rtl import SIMULATORS, Build, Results, build, run
 from sim.rtl.design import generated
-from sim.rtl.harness import AXI_MEMORY, harness
+from sim.rtl.harness import AXI_MEMORY, LINK_CHANNEL, harness
 from sim.rtl.link_pair import SOURCES as LINK_SOURCES
 from sim.rtl.run import DEFAULT_SEED
 
+from .card import CHIPS_VARIABLE, bench_card, bench_strangers
+from .card import PLUSARGS as CARD_PLUSARGS
 from .dma import Dma
-from .geometries import BARE, CABLE, LINKED, ODD, TWO_LINES, WIDE
+from .geometries import BARE, CABLE, LINKED, ODD, SMALL_RING, TINY_PAIR, TINY_RING, TWO_LINES, WIDE
 from .ipu import Ipu
 from .leaf import Leaf
 from .link import bench_link, bench_pair
@@ -61,6 +64,8 @@ class Bench:
         If given: what the component's Verilog is put into; the result is the top.
     sources : tuple of Path
         Verilog files that the wrapping instantiates.
+    hierarchical : bool
+        Verilator builds what is several times in the top once, see :func:`sim.rtl.build`.
     plusargs : tuple of str
         Of the simulator.
     environment : dict
@@ -80,6 +85,7 @@ class Bench:
     memory_bytes: int = 0
     wrap: Callable[[Generated, Config], Generated] | None = None
     sources: tuple[Path, ...] = ()
+    hierarchical: bool = False
     plusargs: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     signals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -94,7 +100,8 @@ class Bench:
         """Builds if need be. Raises what :func:`sim.rtl.build` raises."""
         if self.wrap is not None:
             top = self.wrap(generated(self.component, config, name=self.name, view=self.view), config)
-            return build(top, config, simulator=simulator, waves=waves, extra_sources=self.sources)
+            return build(top, config, simulator=simulator, waves=waves, extra_sources=self.sources,
+                         hierarchical=self.hierarchical and not waves)
         if not self.memory_bytes:
             return build(self.component, config, simulator=simulator, name=self.name, view=self.view, waves=waves)
         chip = generated(self.component, config, name="chip", view=self.view)
@@ -190,7 +197,7 @@ BENCHES: tuple[Bench, ...] = (
             "operation": ("march.sequencer.operation.*", "march.data"),
             "failures": ("march.compare.failed", "march.compare.failure.*"),
         }),
-    Bench(name="registers", component=Registers, module="verif.tb_registers", configs=("small",)),
+    Bench(name="registers", component=Registers, module="verif.tb_registers", configs=("small", LINKED)),
     Bench(
         name="dma", component=Dma, module="verif.tb_dma", configs=("small",), verilator_configs=(WIDE,),
         signals={
@@ -250,11 +257,12 @@ BENCHES: tuple[Bench, ...] = (
     Bench(
         name="transport", component=TransportBlock, module="verif.tb_transport", configs=(LINKED,),
         signals={
-            "sends": ("send.waiting", "send.lost", "send.started.level", "send.packetiser.packet_state",
+            "sends": ("send.waiting", "send.lost", "send.started.level", "send.packetiser.left",
                       "send.reader.level"),
             "requests": ("remote_?.packet_state", "remote_?.header.*", "remote_?.over", "remote_?.requests.level"),
             "semaphores": ("semaphores.post", "semaphores.posted"),
         }),
+    Bench(name="semaphores", component=Semaphores, module="verif.tb_semaphores", configs=(LINKED,)),
     Bench(
         name="link", component=bench_link, wrap=bench_pair, sources=LINK_SOURCES, module="verif.tb_link",
         configs=(CABLE,), verilator_configs=("small",),
@@ -263,6 +271,19 @@ BENCHES: tuple[Bench, ...] = (
             "transmitter": ("link_a.transmitter.chosen.*", "link_a.transmitter.replay.*"),
             "receiver": ("link_b.receiver.header.*", "link_b.receiver.expected", "link_b.receiver.nak"),
         }),
+    *(Bench(
+        name=f"card{chips}", component=Chip, wrap=bench_card(chips), sources=(AXI_MEMORY, LINK_CHANNEL),
+        module="verif.tb_card", configs=configs, verilator_configs=verilator_configs, view="simulation",
+        hierarchical=True, environment={CHIPS_VARIABLE: str(chips)}, plusargs=CARD_PLUSARGS,
+        signals={f"chip {chip}": tuple(f"chip{chip}.chip.core.{signal}" for signal in (
+            "engine.decode.address", "engine.*_queue.level", "engine.ports__*__state.*"))
+            for chip in range(chips)})
+      for chips, configs, verilator_configs in ((2, (TINY_PAIR,), (SMALL_RING,)), (4, (), (TINY_RING,)))),
+    Bench(
+        name="strangers", component=Chip, wrap=bench_strangers, sources=(AXI_MEMORY, LINK_CHANNEL),
+        module="verif.tb_strangers", configs=(TINY_PAIR,), view="simulation", hierarchical=True,
+        environment={CHIPS_VARIABLE: "2"}, plusargs=CARD_PLUSARGS,
+        signals={"links": tuple(f"chip{chip}_link0_tx" for chip in range(2))}),
     Bench(
         name="link_reference", component=bench_link, module="verif.tb_link_reference",
         configs=(CABLE,), verilator_configs=("tiny",),

@@ -1,6 +1,6 @@
 """Configurations that nobody would build: they find what the regular shape of the named ones hides."""
 
-from hdl.config import Config
+from hdl.config import CONFIGS, Config
 
 #: Counts that are no powers of two, 32-bit headers, all eleven planes, two spares.
 ODD = Config(name="odd", rows=32, cols=4, grid_k=2, grid_n=3, planes=11, bus_bits=64, acc_vectors=8, act_bytes=512,
@@ -22,3 +22,8 @@ CABLE = WIDE.with_(name="cable", link_lanes=4)
 
 #: A chip with two links.
 LINKED = WIDE.with_(name="linked", links=2)
+
+#: Chips of cards: of two, with a lane as wide as the bus, which trains quickly; of two and four, with lanes in pairs.
+TINY_PAIR = CONFIGS["tiny"].with_(name="tiny_pair", links=1, link_lanes=1)
+TINY_RING = CONFIGS["tiny"].with_(name="tiny_ring", links=2, link_lanes=2)
+SMALL_RING = CONFIGS["small"].with_(name="small_ring", links=2, link_lanes=2)

@@ -111,15 +111,15 @@ class End:
 
 
 class Cable:
-    """The settings of both channels; a name without a direction sets both."""
+    """The settings of both channels, whose names may have a prefix; a name without a direction sets both."""
 
-    def __init__(self, dut, parameters: LinkParameters):
-        self.dut, self.parameters = dut, parameters
+    def __init__(self, dut, parameters: LinkParameters, prefix: str = ""):
+        self.dut, self.parameters, self.prefix = dut, parameters, prefix
 
     def set(self, way: str | None = None, **settings: int):
         for one in ("ab", "ba") if way is None else (way,):
             for name, value in settings.items():
-                getattr(self.dut, f"{one}_{name}").value = value
+                getattr(self.dut, f"{self.prefix}{one}_{name}").value = value
 
     def order(self, way: str, lanes: list[int]):
         self.set(way, order=sum(lane << 4 * n for n, lane in enumerate(lanes)))

@@ -40,7 +40,8 @@ class TransportBlock(wiring.Component):
         Beats to and from the links.
     enable, delivered : In(links), closing, broken : Out(links), refused, refused_cause, refused_address : Out
         As in :class:`~hdl.transport.remote.Remote`.
-    clear : In(16), values : Out
+    clear : In(16), values : Out, full : In(links)
+        Of the semaphores; a bit of ``full`` makes all look full to a port.
     sending : Out(1), idle : Out(2), activity, faults : Out
         Of the link queue and the receive queue.
     """
@@ -63,7 +64,7 @@ class TransportBlock(wiring.Component):
             "enable": In(links), "delivered": In(links), "closing": Out(links), "broken": Out(links),
             "refused": Out(data.ArrayLayout(32, links)), "refused_cause": Out(data.ArrayLayout(8, links)),
             "refused_address": Out(data.ArrayLayout(ADDR_BITS, links)),
-            "clear": In(SEMAPHORES), "values": Out(data.ArrayLayout(SEMAPHORE_BITS, SEMAPHORES)),
+            "full": In(links), "clear": In(SEMAPHORES), "values": Out(data.ArrayLayout(SEMAPHORE_BITS, SEMAPHORES)),
             "sending": Out(1), "idle": Out(2), "activity": Out(data.ArrayLayout(activity_layout(), 2)),
             "faults": Out(data.ArrayLayout(fault_layout(), 2)),
         })
@@ -131,7 +132,7 @@ class TransportBlock(wiring.Component):
             port.state.eq(self.states[number]), self.recv.states[number].eq(self.states[number]),
             remote.state.eq(self.states[number]), remote.windows.eq(self.windows),
             remote.enable.eq(self.enable[number]), remote.delivered.eq(self.delivered[number]),
-            remote.full.eq(semaphores.full[number]),
+            remote.full.eq(semaphores.full[number] | self.full[number]),
             self.closing[number].eq(remote.closing), self.broken[number].eq(remote.broken),
             self.refused[number].eq(remote.refused), self.refused_cause[number].eq(remote.refused_cause),
             self.refused_address[number].eq(remote.refused_address),

@@ -100,7 +100,7 @@ class Packetiser(wiring.Component):
         send, burst = self.i_sends.payload, self.i_bursts.payload
         tag = data.View(tag_layout(self.config), burst.tag)
         written = Signal()  # all of the SEND
-        left = Signal.like(burst.beats)
+        left = Signal.like(burst.beats)  # words of the packet at hand
         shown, was_aborted, aborted, ends = Signal(), Signal(), Signal(), Signal()
         m.d.comb += [
             aborted.eq(Mux(shown, was_aborted, self.stop)),  # what is shown does not change
@@ -108,23 +108,19 @@ class Packetiser(wiring.Component):
         ]
         m.d.sync += [shown.eq(show & ~taken), was_aborted.eq(aborted)]
         header = self._header(m, ends, aborted)
-        with m.FSM(name="packet"):
-            with m.State("HEADER"):
-                m.d.comb += [
-                    show.eq(self.i_sends.valid & (ends | self.i_bursts.valid & (self.level >= burst.beats))),
-                    beat.eq(header.as_value()),
-                    self.i_sends.ready.eq(taken & ends),
-                    self.i_bursts.ready.eq(taken & ~ends),
-                    self.release.eq(Mux(taken & ends & ~aborted, send.release, 0)),
-                ]
-                with m.If(taken & ends):
-                    m.d.sync += written.eq(0)
-                with m.Elif(taken):
-                    m.d.sync += [left.eq(burst.beats), written.eq(tag.last)]
-                    m.next = "WORDS"
-            with m.State("WORDS"):
-                m.d.comb += [show.eq(self.i_words.valid), beat.eq(self.i_words.payload), self.i_words.ready.eq(taken)]
-                with m.If(taken):
-                    m.d.sync += left.eq(left - 1)
-                    with m.If(left == 1):
-                        m.next = "HEADER"
+        with m.If(left == 0):
+            m.d.comb += [
+                show.eq(self.i_sends.valid & (ends | self.i_bursts.valid & (self.level >= burst.beats))),
+                beat.eq(header.as_value()),
+                self.i_sends.ready.eq(taken & ends),
+                self.i_bursts.ready.eq(taken & ~ends),
+                self.release.eq(Mux(taken & ends & ~aborted, send.release, 0)),
+            ]
+            with m.If(taken & ends):
+                m.d.sync += written.eq(0)
+            with m.Elif(taken):
+                m.d.sync += [left.eq(burst.beats), written.eq(tag.last)]
+        with m.Else():
+            m.d.comb += [show.eq(self.i_words.valid), beat.eq(self.i_words.payload), self.i_words.ready.eq(taken)]
+            with m.If(taken):
+                m.d.sync += left.eq(left - 1)

@@ -228,10 +228,10 @@ class Remote(wiring.Component):
         m.d.comb += [
             responses.w_en.eq(self.writer.answered),
             responses.w_data.eq(self.writer.answer.good),
-            responses.r_en.eq(self.requests.r_rdy & request.write),
+            responses.r_en.eq(turn & request.write),
             posts.eq(request.end & request.post & (failure.cause == Cause.NONE)),
-            turn.eq(self.requests.r_rdy & Mux(request.write, responses.r_rdy,
-                                              ~request.end | ~answering & (~posts | self.o_posts.ready))),
+            turn.eq(self.requests.r_rdy & Mux(request.end, ~answering & (~posts | self.o_posts.ready),
+                                              ~request.write | responses.r_rdy)),
             self.requests.r_en.eq(turn),
             self.o_posts.valid.eq(self.requests.r_rdy & posts & ~answering),
             self.o_posts.payload.eq(request.semaphore),

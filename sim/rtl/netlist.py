@@ -1,5 +1,6 @@
 """Verilog of modules that only connect others."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from hdl.verilog import Generated
@@ -32,3 +33,15 @@ def module(name: str, ports: Mapping[str, tuple[str, int]], body: Iterable[str],
     declared = ",\n".join(f"  {direction} wire {bits(width)}{port}" for port, (direction, width) in ports.items())
     lines = "\n".join(body)
     return Generated(name, "\n".join([*below, f"module {name} (\n{declared}\n);\n{lines}\nendmodule\n"]), dict(ports))
+
+
+def without_repetition(texts: Iterable[str]) -> str:
+    """Texts one after another, modules that occur in several of them once. Equal names mean equal modules."""
+    seen: set[str] = set()
+
+    def once(found: re.Match) -> str:
+        first = found[1] not in seen
+        seen.add(found[1])
+        return found[0] if first else ""
+
+    return "\n".join(re.sub(r"^module +(\S+).*?^endmodule\n", once, text, flags=re.M | re.S) for text in texts)

@@ -79,9 +79,21 @@ def test_program_header_is_described(tmp_path):
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_csr_table_has_every_register_and_field(config):
-    names = [row[1] for row in rows_of(docs.csr_table(config))[1:]]
+    names = [row[1] for row in rows_of(docs.csr_table(registers(config)))[1:]]
     assert names == [name for register in registers(config)
                      for name in (register.name, *(f"{register.name}.{f}" for f in register.fields))]
+
+
+def test_registers_of_links_are_those_of_one_port():
+    names = [row[1] for row in rows_of(docs.link_register_table())[1:]]
+    assert {"LINK0_CONTROL", "LINK0_STATUS.undelivered", "SEMAPHORE15", "SEMAPHORE_CLEAR"} <= set(names)
+    assert not [name for name in names if name.startswith("LINK1")]
+
+
+def test_packet_table_has_both_beats():
+    assert [row[0] for row in rows_of(docs.packet_table())[1:]].count("answer") == 2
+    assert {row[2] for row in rows_of(docs.packet_table())[1:]} == {"kind", "post", "semaphore", "last_byte", "address",
+                                                                   "cause"}
 
 
 def test_cause_table_says_what_every_address_is():

@@ -59,3 +59,12 @@ def test_every_cause_has_its_meaning():
     meanings = cause_meanings(csr.Cause)
     assert list(meanings) == list(csr.Cause)
     assert meanings[csr.Cause.ILLEGAL_OPCODE] == "of the instruction"
+
+
+def test_links_have_their_constants():
+    text = c_header(CONFIGS["small"].with_(links=2))
+    names = re.findall(r"#define (CIMPLE_\w+) ", text)
+    assert len(names) == len(set(names))
+    for line in ("CIMPLE_REG_LINK1_CONTROL 0x700u", "CIMPLE_REG_SEMAPHORE_CLEAR 0x840u", "CIMPLE_SEMAPHORES 16u",
+                 "CIMPLE_LINK_CAUSE_NO_PARTNER 1u", "CIMPLE_WINDOW0_FLAGS_REMOTE_MASK 8u"):
+        assert re.search(rf"^#define {line}\b", text, re.M), line

@@ -89,3 +89,18 @@ def test_synthesis_sees_no_assertions():
     for_synthesis = re.sub(r"^`ifndef SYNTHESIS\n.*?^`endif\n", "", text, flags=re.M | re.S)
     assert text.count("assert (") > 0
     assert "assert (" not in for_synthesis
+
+
+def test_links_are_ports_and_nothing_else_changes():
+    def ports(links: int) -> dict[str, wiring.Member]:
+        chip = Chip(configuration("tiny").with_(links=links))
+        chip._MustUse__silence = True  # it is here for its signature
+        return dict(chip.signature.members)
+
+    plain, linked = ports(0), ports(2)
+    assert linked.keys() - plain.keys() == {
+        f"link{port}_{name}" for port in range(2) for name in ("tx", "rx", "rx_clk")}
+    assert linked["link1_tx"] == Out(64)
+    assert linked["link1_rx"] == In(64)
+    changed = {name for name, member in plain.items() if linked[name] != member}
+    assert changed == {"m_axi_arid", "m_axi_rid", "m_axi_awid", "m_axi_bid"}

@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 from hdl.axi import axi4
 from hdl.axi.arbiter import RoundRobin
 from hdl.axi.axi_lite import RegisterBus
+from hdl.axi.write_arbiter import WriteArbiter
 from hdl.config import Config
 from hdl.ipu.burst import BurstSplitter
 from hdl.ipu.decode import Decode
@@ -22,8 +23,10 @@ from hdl.ipu.walk import Walk
 from hdl.ipu.weights import Weights
 from hdl.ipu.writer import Writer
 from hdl.isa import QUEUES
+from hdl.transport.packetiser import Packetiser
+from hdl.transport.remote import Remote
 
-from .design import FormalTop, opened, state, steady
+from .design import FormalTop, opened, previous, state, steady
 
 
 class SteadyStreams(FormalTop):
@@ -135,6 +138,31 @@ def _store(m, store):
     _reader_inside(m, parts.residual)
 
 
+def _write_arbiter(m, arbiter):
+    """Writers always take their responses."""
+    m.d.comb += [Assume(response.ready) for response in arbiter.o_b]
+
+
+def _packetiser(m, packetiser):
+    """Only what is taken leaves the FIFO in front of it."""
+    words = packetiser.i_words
+    left = previous(m, packetiser.level - (words.valid & words.ready), name="left")
+    between = state(opened(packetiser), "left") == 0
+    m.d.comb += [
+        Assume((packetiser.level >= left) & (~words.valid | (packetiser.level != 0))),
+        Assert(between | packetiser.i_sends.valid, "a packet belongs to a SEND"),
+    ]
+
+
+def _remote(m, remote):
+    parts = opened(remote).submodules
+    m.d.comb += Assert(~remote.aw.valid | parts.bursts.r_rdy, "an address that is shown is a burst's")
+
+
+def _linked(config: Config) -> Config:
+    return config.with_(links=2)
+
+
 def _halt(component):
     return component.halt
 
@@ -166,4 +194,10 @@ STREAMS: dict[str, Callable[[Config], FormalTop]] = {
     "Gearbox": lambda config: SteadyStreams(Gearbox(config)),
     "Store": lambda config: SteadyStreams(Store(config, channel=3), further=_store, without=_requantise),
     "RegisterBus": lambda config: SteadyResponses(),
+    "WriteArbiter": lambda config: SteadyStreams(WriteArbiter(_linked(config), 2), further=_write_arbiter),
+    # A port whose session is over takes nothing any more.
+    "Packetiser": lambda config: SteadyStreams(Packetiser(_linked(config), depth=64), further=_packetiser, unless={
+        f"o_requests_{port}": lambda packetiser, port=port: packetiser.lost[port] for port in range(2)}),
+    "Remote": lambda config: SteadyStreams(Remote(_linked(config), channel=1), further=_remote, unless={
+        "o_answers": lambda remote: state(opened(remote), "over")}),
 }

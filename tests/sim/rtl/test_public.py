@@ -11,7 +11,7 @@ from hdl.link.parameters import link_parameters
 from sim.rtl.build import NO_WARNINGS
 from sim.rtl.design import generated
 from sim.rtl.tools import find_verilator
-from verif.geometries import CABLE
+from verif.geometries import CABLE, TINY_RING
 
 
 def link(config):
@@ -20,8 +20,8 @@ def link(config):
 
 @pytest.mark.parametrize(("component", "config", "view"), [
     (Chip, configuration("tiny"), "generic"), (Chip, configuration("tiny"), "simulation"),
-    (link, configuration("tiny"), "generic"), (link, CABLE, "generic"),
-], ids=["chip", "chip, simulation view", "link of one unit", "link"])
+    (link, configuration("tiny"), "generic"), (link, CABLE, "generic"), (Chip, TINY_RING, "simulation"),
+], ids=["chip", "chip, simulation view", "link of one unit", "link", "chip with links"])
 def test_no_field_of_a_record_depends_on_another_of_the_same(component, config, view, tmp_path):
     """Such a record is a loop (UNOPTFLAT) when its bits are kept together."""
     verilator = find_verilator()

@@ -197,8 +197,8 @@ class _Card:
             hops += [(part, hop) for hop in delivery(self.chips, part.owner, wanted, self.deliveries)]
             self.deliveries += 1
         for part, hop in sorted(hops, key=lambda each: each[1].source != each[0].owner):
-            matrices = self.matrices[hop.source], self.matrices[hop.target]
-            self._send(hop, *(chip[part.number] for chip in matrices), part.vectors, part.channels)
+            here, there = (self.matrices[chip][part.number] for chip in (hop.source, hop.target))
+            self._send(hop, here, there, part.vectors, part.channels)
 
     def _send(self, hop: Hop, here: Matrix, there: Matrix, vectors: Run, channels: Run):
         """Sends a part of a matrix over a cable, and notes that it comes there."""

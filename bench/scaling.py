@@ -10,9 +10,9 @@ model's of one chip.
 * Llama-3-8B's down projection, 14336 -> 4096, by inputs, as it follows an up projection split by outputs. 64 vectors
   are the smallest power of two with which a step takes longer to multiply, 512 cycles, than to load, 296.
 * One layer of 256 x 256 that is applied 32 times to 2 vectors, each time to its own results, as a recurrent network
-  does. Its weights are four steps, what two chips' banks hold. Between two GEMMs an array keeps one bank: one chip loads
-  three steps again each time, 888 bus words, two chips load one of their two each, at the same time. So a call takes a
-  third, until sending results round takes longer. Four chips have two half-filled steps each and gain no more.
+  does. Its weights are four steps, what two chips' banks hold. Between two GEMMs an array keeps one bank: one chip
+  loads three steps again each time, 888 bus words; two chips load one of their two each, at the same time. So a call
+  takes a third, as long as sending results round takes no longer. Four chips have two half-filled steps each.
 """
 
 from collections.abc import Sequence

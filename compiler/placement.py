@@ -119,6 +119,10 @@ class Placement:
         """Results are sums of what several chips have."""
         return self.ways[layer] is Split.INPUT and self.chips > 1
 
+    def owns_rows(self, layer: int) -> bool:
+        """The chip where a result ends has all outputs of its vectors."""
+        return self._reduces_by_vectors if self.reduces(layer) else not isinstance(self.ways[layer], Split)
+
     def owned(self, layer: int, chip: int) -> tuple[Run, Run]:
         """Vectors and outputs of a layer that end at a chip."""
         if not self.reduces(layer):

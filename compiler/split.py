@@ -7,6 +7,8 @@ an instruction that was emitted before it, on whichever chip: so programs cannot
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -61,6 +63,16 @@ def split(config: Config, layers: Sequence[Layer], vectors: int, chips: int, way
     return _Card(placement, gather, broadcast).programs()
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of the ``number``-th matrix, counted from the first activations, on the chip where it ends."""
+
+    owner: int
+    number: int
+    vectors: Run
+    channels: Run
+
+
 class _Card:
     """All chips' programs in the making."""
 
@@ -113,10 +125,13 @@ class _Card:
             chosen = [next((block for block in blocks if self._can_be_emitted(chip, block)), None)
                       for chip, blocks in enumerate(self.blocks)]
             assert any(chosen), "the first block of the first layer that is left waits for nothing"
+            finished = []
             for chip, block in enumerate(chosen):
                 if block is not None:
                     self.blocks[chip].remove(block)
-                    self._emit(chip, block)
+                    finished.append(self._emit(chip, block))
+            for parts in zip_longest(*finished):
+                self._deliver([part for part in parts if part is not None])
         for chip_program, messages in zip(self.chip_programs, self.last_messages):
             for message in messages.values():  # a program ends when all that is sent to it is there
                 chip_program.receive(message)
@@ -126,11 +141,10 @@ class _Card:
         """The first layer's are there, on all chips or on the first."""
         all_channels = (0, self.layers[0].inputs)
         for tile in self.placement.vector_tiles:
+            for matrices in self.matrices[:1] if self.broadcast else self.matrices:
+                matrices[0].parts.append((tile, all_channels, None))
             if self.broadcast:
-                self._deliver(0, 0, tile, all_channels, None)
-            else:
-                for matrices in self.matrices:
-                    matrices[0].parts.append((tile, all_channels, None))
+                self._deliver([Part(0, 0, tile, all_channels)])
 
     def _is_reduced(self, block: Block) -> bool:
         return self.placement.reduces(block.layer)
@@ -141,7 +155,8 @@ class _Card:
         return (self.matrices[chip][block.layer].holds(block.vectors, block.inputs)
                 and (begins_sum or self.partial[chip][_key(block)].holds(block.vectors, block.outputs)))
 
-    def _emit(self, chip: int, block: Block):
+    def _emit(self, chip: int, block: Block) -> list[Part]:
+        """Appends a block to a chip's program. Returns what other chips can get now."""
         matrices = self.matrices[chip]
         sums = self.partial[chip].get(_key(block))
         passes = sums is not None and block.owner != chip
@@ -150,11 +165,11 @@ class _Card:
             block, matrices[block.layer], target, sums if sums is not None and sums.parts else None,
             None if passes else self.parameters.get((block.layer, block.outputs)), self.tables[block.layer],
             is_last=not self.blocks[chip])
+        if not passes:
+            return [part for vectors, store in stores for part in self._finish(chip, block, vectors, store)]
         for vectors, store in stores:
-            if passes:
-                self._pass_on(chip, block, vectors, store)
-            else:
-                self._deliver(chip, block.layer + 1, vectors, block.outputs, store)
+            self._pass_on(chip, block, vectors, store)
+        return []
 
     def _pass_on(self, chip: int, block: Block, vectors: Run, store: Source):
         """Sends sums to the next chip that adds its own."""
@@ -163,13 +178,27 @@ class _Card:
         hop = next(hop for hop in reduction(self.chips, block.owner) if hop.source == chip)
         self._send(hop, self.partial[chip][key], self.partial[hop.target][key], vectors, block.outputs)
 
-    def _deliver(self, owner: int, number: int, vectors: Run, channels: Run, source: Source):
-        """Notes that a part of a matrix is on its owner's chip, and sends it to all chips that need it."""
-        self.matrices[owner][number].parts.append((vectors, channels, source))
-        wanted = [chip for chip in range(self.chips) if chip != owner and overlap(self._wanted(number, chip), channels)]
-        for hop in delivery(self.chips, owner, wanted, self.deliveries):
-            self._send(hop, self.matrices[hop.source][number], self.matrices[hop.target][number], vectors, channels)
-        self.deliveries += 1
+    def _finish(self, chip: int, block: Block, vectors: Run, store: Source) -> list[Part]:
+        """Notes that results are stored. Returns what other chips can get now: whole rows, which are one run of bytes,
+        if all outputs of these vectors end here."""
+        matrix, outputs = self.matrices[chip][block.layer + 1], block.outputs
+        matrix.parts.append((vectors, outputs, store))
+        if self.placement.owns_rows(block.layer):
+            outputs = (0, self.layers[block.layer].outputs)
+        return [Part(chip, block.layer + 1, vectors, outputs)] if matrix.holds(vectors, outputs) else []
+
+    def _deliver(self, parts: Sequence[Part]):
+        """Sends parts from the chips where they are to all that need them. What a chip passes on comes behind what it
+        has itself: it is not there as soon."""
+        hops = []
+        for part in parts:
+            wanted = [chip for chip in range(self.chips)
+                      if chip != part.owner and overlap(self._wanted(part.number, chip), part.channels)]
+            hops += [(part, hop) for hop in delivery(self.chips, part.owner, wanted, self.deliveries)]
+            self.deliveries += 1
+        for part, hop in sorted(hops, key=lambda each: each[1].source != each[0].owner):
+            here, there = (self.matrices[chip][part.number] for chip in (hop.source, hop.target))
+            self._send(hop, here, there, part.vectors, part.channels)
 
     def _send(self, hop: Hop, here: Matrix, there: Matrix, vectors: Run, channels: Run):
         """Sends a part of a matrix over a cable, and notes that it comes there."""

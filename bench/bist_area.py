@@ -1,12 +1,12 @@
-"""What the self-test and the repair map cost: cells of Yosys, against those of the array, of `edge` by default.
+"""What the self-tests and the repair map cost: cells of Yosys, against those of the array, of `edge` by default.
 
 Gates of two inputs, multiplexers and flip-flops count one each. Memories count as Yosys makes them without a memory
-library, of flip-flops and gates: bit cells and accumulators of the array, microcode and fail log of the controller. The
-last column of the table leaves out the array's and not the controller's, the comparison that says most against the
-self-test. The spare columns themselves count on neither side.
+library, of flip-flops and gates: bit cells and accumulators of the array, microcode, fail log and table of the
+controllers. The last column of the table leaves out the array's and not the controllers', the comparison that says most
+against the self-tests. The spare columns themselves count on neither side.
 
 The test port is what the array has more than one whose test port is tied off, the repair map what it has more than one
-without spares.
+without spares. The compute self-test's share of a macro, signatures and multiplexers, is all that is around it.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from amaranth.hdl import Value
 from amaranth.lib import wiring
 
 from bench.report import report
+from hdl.bist.compute import ComputeTest
 from hdl.bist.jtag import Jtag
 from hdl.bist.march import March
 from hdl.cim.accumulator import Accumulator
@@ -26,8 +27,9 @@ from hdl.cim.array import Array
 from hdl.cim.bit_slice import BitSlice
 from hdl.cim.column import Column
 from hdl.cim.macro import Macro
+from hdl.cim.tested_macro import TestedMacro
 from hdl.config import Config, configuration
-from hdl.csr import bist_registers, registers
+from hdl.csr import bist_registers, cbist_registers, registers
 from hdl.ipu.registers import Registers
 from hdl.verilog import generate
 from sim.rtl.paths import build_root
@@ -100,26 +102,38 @@ def parts(config: Config) -> dict[str, int]:
     macro = cells(Macro(config), "macro", leave_out=("column",))
     macro_untested = cells(Macro(config), "macro_untested", leave_out=("column",), **untested)  # type: ignore[arg-type]
     macro_alone = cells(Macro(plain), "macro_alone", leave_out=("column",), **untested)  # type: ignore[arg-type]
-    rest = cells(Array(plain), "array", tied={"bist*": 0}, unused="bist_words",
-                 leave_out=("macro", "accumulator", "bit_slice"))
-    all_registers = registers(config)
-    tested = {register.name for register in bist_registers(config)}
-    without = [r for r in all_registers if r.name not in tested]
-    bare = [r for r in without if not r.name.startswith("REPAIR")]
-    bank = {title: cells(Registers(config, described=described), f"registers_{title}")
-            for title, described in (("all", all_registers), ("repair", without), ("bare", bare))}
+    rest = cells(Array(plain), "array", tied={"bist*": 0, "test*": 0, "isolated": 0}, unused="bist_words",
+                 leave_out=("tested_macro", "accumulator", "bit_slice"))
+    around = cells(TestedMacro(config), "tested_macro", leave_out=("macro",))
+    bank = _registers(config)
     rest += config.macros * macro_alone + config.grid_k * cells(BitSlice(config), "bit_slice")
     return {
         "array": (rest + config.columns * column_whole
                   + config.out_cols * cells(Accumulator(config), "accumulator_whole", memories=True)),
         "logic": rest + config.columns * column_alone + config.out_cols * cells(Accumulator(config), "accumulator"),
         "March controller": cells(March(config), "march", memories=True),
-        "its registers": bank["all"] - bank["repair"],
+        "its registers": bank["march"] - bank["repair"],
         "JTAG": cells(Jtag(), "jtag"),
         "test port": config.columns * (column - column_alone) + config.macros * (macro - macro_untested),
         "repair multiplexers": config.macros * (macro_untested - macro_alone),
         "repair registers": bank["repair"] - bank["bare"],
+        "compute self-test": cells(ComputeTest(config), "compute_test", memories=True),
+        "registers of it": bank["all"] - bank["march"],
+        "signatures, multiplexers": config.macros * around,
     }
+
+
+def _registers(config: Config) -> dict[str, int]:
+    """Cells of the register bank: with all registers, without those of the compute self-test, then of the March
+    controller, then of the repair map."""
+    left = registers(config)
+    bank = {"all": cells(Registers(config, described=left), "registers_all")}
+    for title, names in (("march", {r.name for r in cbist_registers(config)}),
+                         ("repair", {r.name for r in bist_registers(config)}),
+                         ("bare", {r.name for r in left if r.name.startswith("REPAIR")})):
+        left = [register for register in left if register.name not in names]
+        bank[title] = cells(Registers(config, described=left), f"registers_{title}")
+    return bank
 
 
 def main():

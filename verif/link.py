@@ -179,16 +179,18 @@ class Pair:
     async def up(self, cycles: int = 20_000):
         await self.until(lambda: all(end.state == LinkState.UP for end in self.ends), cycles, "up")
 
-    async def restart(self):
-        """A new session at both ends, and traffic from its beginning."""
+    async def restart(self, low: int = 8):
+        """A new session at both ends, whose ``enable`` is low for some cycles, and traffic from its beginning."""
         for end in self.ends:
             end.control(enable=0)
             end.drive("clear", 1)
             end.goal(0)
-        await self.a.cycles(8)
+        await self.a.cycles(low)
+        for end in self.ends:
+            end.control(enable=1)
+        await self.a.cycles(2 * self.parameters.flit_words)  # flits that had begun have ended
         for end in self.ends:
             end.drive("clear", 0)
-            end.control(enable=1)
         await self.a.cycles(2)
 
     def arrived(self) -> bool:

@@ -376,6 +376,22 @@ async def test_a_long_cut_ends_the_session(dut):
 
 
 @cocotb.test()
+async def test_a_session_begins_with_each_rising_edge(dut):
+    """However short ``enable`` is low, in full traffic: the session before is forgotten, and nothing of it comes."""
+    pair = make(dut)
+    await pair.start()
+    for low in (1, 1, 2, pair.random.randrange(3, 20)):
+        await pair.up()
+        for end in pair.ends:
+            end.goal(*[1 << 30] * pair.parameters.channels)
+        await pair.a.cycles(200 + pair.random.randrange(100))
+        await pair.restart(low)
+        assert all(end.state != LinkState.UP for end in pair.ends)
+    await pair.up()
+    await traffic(pair, 20)
+
+
+@cocotb.test()
 async def test_pattern_counts_bit_errors(dut):
     """PRBS-31 on all lanes: none wrong, then as many as the cable has made; a dead lane is not followed."""
     pair = make(dut)

@@ -87,6 +87,7 @@ class Training(wiring.Component):
     def elaborate(self, platform):
         m = Module()
         p = self.parameters
+        started = Signal()  # since enable has been high
         fresh = Signal()
         seen = Signal()
         refusals = Signal(range(REFUSAL_FLITS + 1))
@@ -98,6 +99,8 @@ class Training(wiring.Component):
         complaint = Signal(Cause)
         flags = self.partner_hello.flags
         m.d.sync += [attempt.eq(attempt + 1), away.eq(away + 1)]
+        with m.If(~self.enable):
+            m.d.sync += started.eq(0)
         m.d.comb += [
             overdue.eq(attempt == p.training_timeout),
             self.hello.version.eq(VERSION),
@@ -121,11 +124,10 @@ class Training(wiring.Component):
         with m.FSM(name="link"):
             with m.State("DOWN"):
                 m.d.comb += [self.silent.eq(1), self.hunt.eq(1), self.discard.eq(1)]
-                started = Signal()
-                m.d.sync += [started.eq(self.enable), away.eq(0)]
-                with m.If(self.enable & ~started):
+                m.d.sync += away.eq(0)
+                with m.If(self.enable & ~started & self.idle):
                     m.d.comb += self.clear.eq(1)
-                    m.d.sync += [self.cause.eq(Cause.NONE), fresh.eq(1)]
+                    m.d.sync += [started.eq(1), self.cause.eq(Cause.NONE), fresh.eq(1)]
                     m.next = "HUNT"
                 with m.Elif(self.test):
                     m.next = "TEST"

@@ -1,5 +1,8 @@
 """The compute self-test on the simulated chip, by itself and while a program runs."""
 
+import re
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,6 +55,40 @@ def test_a_defective_column_is_named(runs, broken):
         result = Session(TINY, "verilator", design=broken).compute_self_test(PROGRAM, runs, vote=vote)
         assert (result.passed, result.columns, result.words) == (False, ((0, COLUMN),), ())
         assert result.repair() == {"REPAIR0_0": COLUMN}
+
+
+#: Physical columns with an activation bit that is stuck, and the lane: the last column is tested when all are moved.
+LANES = {1: 6, 3: 0, 4: 3}
+
+
+@pytest.mark.formal
+def test_a_defective_lane_is_named(runs):
+    """Bit 2 of an activation is stuck at 0 in one lane of some columns."""
+    chip_text = generated(chip, TINY, name="chip", view="simulation")
+    stuck = " | ".join(f"(c == {column} ? {TINY.rows}'d{1 << lane} : {TINY.rows}'d0)" for column, lane in LANES.items())
+    text, places = re.subn(r"\(held_2 \^ sign\)", f"((held_2 & ~({stuck})) ^ sign)", chip_text.text)
+    assert places == 1
+    session = Session(TINY, "verilator", design=replace(chip_text, text=text))
+    result = session.compute_self_test(PROGRAM, runs)
+    assert result.columns == tuple((0, column) for column in LANES)
+    found = result.diagnose()
+    assert {place: diagnosis.lane for place, diagnosis in found.items()} == {
+        (0, column): lane for column, lane in LANES.items()}
+    for (_, column), diagnosis in found.items():
+        assert f"plane_sum.act__2[{LANES[column]}], port, stuck at 0" in diagnosis.faults
+        assert diagnosis.blocks == ("adder tree", "inputs")
+
+
+@pytest.mark.formal
+def test_a_defect_behind_the_lanes_names_none(runs, broken):
+    result = Session(TINY, "verilator", design=broken).compute_self_test(PROGRAM, runs)
+    (diagnosis,) = result.diagnose().values()
+    assert (diagnosis.blocks, diagnosis.lane) == (("scale",), None)
+    assert "scaled.value[0], flip-flop scaled.value[0].q, stuck at 1" in diagnosis.faults
+
+
+def test_what_passes_needs_no_diagnosis():
+    assert ComputeResult(TINY, (), (), 0).diagnose() == {}
 
 
 def test_more_wrong_columns_than_spares():

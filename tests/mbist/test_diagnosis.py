@@ -33,7 +33,7 @@ def dictionary(column) -> Dictionary:
 def test_lanes_are_what_depends_on_one_lane_only(column):
     """At the gates: each lane's inputs are changed, and the nets that then differ at any time are those of that lane,
     and what follows from several."""
-    cycles, rng = 400, np.random.default_rng(4)
+    cycles, rng = 2000, np.random.default_rng(4)
     pins = {name: rng.integers(0, 2, (cycles, len(nets))).astype(bool) for name, nets in column.inputs.items()}
     own = [dict(pins) for _ in range(TINY.rows)]
     for lane, changed in enumerate(own):

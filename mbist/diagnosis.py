@@ -72,6 +72,8 @@ class Dictionary:
         for state in signatures:
             for number in np.flatnonzero(state != right):
                 found[int(state[number])].update(members[number].tolist())
+        #: Classes of faults that make the signature wrong.
+        self.classes = int((signatures != right).any(axis=0).sum())
         #: Numbers of the faults that give each wrong signature, ascending.
         self.suspects = {signature: np.array(sorted(numbers)) for signature, numbers in found.items()}
 

@@ -98,7 +98,7 @@ class ComputeResult:
         def dictionary(moved: bool, column: int) -> Dictionary:
             return Dictionary.of_run(self.config, netlist, self.program, column, moved=moved)
 
-        found: dict[tuple[int, int], "Diagnosis"] = {}
+        found: dict[tuple[int, int], Diagnosis] = {}
         for moved, macro, column, value in self.signatures:
             if (macro, column) not in found:
                 found[macro, column] = dictionary(moved, column).diagnose(value)

@@ -31,7 +31,7 @@ from .start import CYCLE_PS
 CONFIG = test_config()
 MAP = register_map(CONFIG)
 MARCH = LIBRARY["March C-"]
-COMPUTE = (TestStep(vectors=16), TestStep(vectors=3, value=Value.EQUAL, mask=Mask.BIT, repeat=2))
+COMPUTE = (TestStep(vectors=60, repeat=4), TestStep(vectors=3, value=Value.EQUAL, mask=Mask.BIT, repeat=2))
 COMPUTE_CYCLES = expand(CONFIG, COMPUTE).cycles
 FAST = cocotb.SIM_NAME.lower().startswith("verilator")
 

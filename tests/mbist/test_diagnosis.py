@@ -5,14 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hdl.cim.interfaces import issue_layout
 from hdl.config import ACT_BITS, configuration
 from mbist.compute_pins import column_pins, expand
 from mbist.compute_test import Mask, TestStep
 from mbist.diagnosis import Diagnosis, Dictionary, column_lanes
 from mbist.gate_simulation import respond, simulate
 from mbist.netlist import Netlist, column_netlist
-from mbist.stuck_at import Pin
 
 TINY = configuration("tiny")
 PROGRAM = (TestStep(vectors=24, mask=Mask.BIT, m=5, e_step=9, repeat=4), TestStep())
@@ -50,7 +48,7 @@ def test_lanes_are_what_depends_on_one_lane_only(column):
 
 @pytest.mark.formal
 def test_a_signature_is_explained_by_its_faults(column, dictionary):
-    """Random faults, from a state at power-up that the dictionary does not know: their block, and their lane or none."""
+    """Random faults, from a state at power-up that the dictionary does not know: block, and lane or none."""
     drive, faults = expand(TINY, PROGRAM), dictionary.faults
     tried = np.random.default_rng(8).choice(len(faults), 400, replace=False)
     run = simulate(column, column_pins(drive, COLUMN), faults, tried, observe=("scaled",), listen=drive.listen, seed=3)

@@ -54,7 +54,7 @@ async def _run(dut, csr: CsrBus, run: dict) -> dict:
 
 async def _signatures(csr: CsrBus, run: dict) -> list[list[int]]:
     """All of them, by macro: each column's, and that of the words."""
-    found = []
+    found: list[list[int]] = []
     for _ in range(run["macros"]):
         found.append([])
         for _ in range(run["cols"] + 1):

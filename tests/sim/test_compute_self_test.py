@@ -87,6 +87,7 @@ def test_a_defective_lane_is_named(runs, broken, vote):
 
 @pytest.mark.formal
 def test_a_defect_behind_the_lanes_names_none(pair):
+    """The short table has one scale only, with which bit 0 of a psum is that of the result."""
     result = Session(PAIR, "verilator", design=pair).compute_self_test(SHORT)
     diagnosis = result.diagnose()[1, COLUMN]
     assert "scale" in diagnosis.blocks

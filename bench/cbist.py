@@ -19,6 +19,7 @@ from hdl.config import CONFIGS, Config, configuration
 from mbist.compute_pins import Drive, column_pins, driven_alike, expand
 from mbist.compute_test import STEP_BITS, TestStep, column_program
 from mbist.coverage import Coverage, column_blocks, measure
+from mbist.diagnosis import Dictionary
 from mbist.netlist import column_netlist, macro_netlist
 from mbist.stuck_at import stuck_at, transition
 from mbist.switches import SwitchCoverage, measure_switches, switch_program
@@ -50,6 +51,10 @@ class Column:
     def slow(self, drive: Drive, number: int) -> Coverage:
         return measure(self.netlist, transition(self.netlist), column_pins(drive, number), drive.listen,
                        observe=OBSERVE, block=self.block, prove=False, power_ups=1)
+
+    def dictionary(self, coverage: Coverage) -> Dictionary:
+        """Of the signatures of results, from one that was measured with ``aliasing``."""
+        return Dictionary(self.config, self.netlist, self.faults, coverage.signatures[0], coverage.registers[:, :1].T)
 
     def check(self, drive: Drive, number: int, coverage: Coverage):
         """Refuses a netlist that does not answer as the golden model."""
@@ -103,6 +108,7 @@ def main(arguments: Sequence[str] | None = None):
             stuck[number] = column.stuck(drive, number, aliasing=number == 0)
             column.check(drive, number, stuck[number])
         done.update(2)
+        dictionary = column.dictionary(stuck[0])
         slow = column.slow(drives[0], 0)
         done.update()
         switches: SwitchCoverage | None = None
@@ -117,6 +123,7 @@ def main(arguments: Sequence[str] | None = None):
              f"{other.percent:.3f}") for name, count, other in
             [*((name, least.by_block[name], slow.by_block[name]) for name in least.by_block),
              ("column", least.total, slow.total)]]
+    named, in_lanes = dictionary.lanes_named()
     detail: dict[str, object] = {}
     if switches is not None:
         columns = config.physical_cols
@@ -137,6 +144,8 @@ def main(arguments: Sequence[str] | None = None):
         "flip_flops": column.netlist.flops, "faults": least.total.faults, "classes": least.classes,
         "untestable": least.total.untestable, "simulated_for_aliasing": stuck[0].total.detected,
         "aliased": stuck[0].total.aliased,
+        "lane_percent": round(100 * named / in_lanes, 4), "lane_faults": in_lanes,
+        "wrong_signatures": len(dictionary.suspects), "wrong_classes": dictionary.classes,
         "collapsed_percent": round(100 * least.detected_classes / (least.classes - least.untestable_classes), 4),
         "transition_percent": round(slow.total.percent, 4),
         "columns": {str(number): round(coverage.total.percent, 4) for number, coverage in stuck.items()},

@@ -51,6 +51,8 @@ class Coverage:
         A fault of each class that is neither detected nor proven untestable.
     signatures : tuple of int
         Of the fault-free machine.
+    registers : int [classes, registers]
+        Of the faulty machines; -1 of those that were not simulated to the end.
     """
     total: Count
     by_block: dict[str, Count]
@@ -59,6 +61,7 @@ class Coverage:
     untestable_classes: int
     escapes: list[str]
     signatures: tuple[int, ...]
+    registers: np.ndarray
 
 
 def column_blocks(netlist: Netlist) -> np.ndarray:
@@ -76,6 +79,13 @@ def column_blocks(netlist: Netlist) -> np.ndarray:
     for nets in netlist.inputs.values():
         block[nets] = "inputs"
     return block
+
+
+def driven_nets(netlist: Netlist, faults: Faults) -> np.ndarray:
+    """int [faults]: what the gate or flip-flop at which each fault is drives."""
+    driven = netlist.out, netlist.q
+    return np.array([driven[pin in (Pin.D, Pin.Q)][index] if pin != Pin.INPUT else index
+                     for pin, index in zip(faults.pin, faults.index)])
 
 
 def measure(netlist: Netlist, faults: Faults, pins: Mapping[str, np.ndarray], listen: np.ndarray, *,
@@ -103,9 +113,7 @@ def measure(netlist: Netlist, faults: Faults, pins: Mapping[str, np.ndarray], li
         from .untestable import untestable as proven
         left = np.flatnonzero(~detected)
         untestable[left] = proven(netlist, faults, numbers[left], observe, 0)
-    driven = netlist.out, netlist.q
-    where = np.array([block[driven[pin in (Pin.D, Pin.Q)][index] if pin != Pin.INPUT else index]
-                      for pin, index in zip(faults.pin, faults.index)], object)
+    where = block[driven_nets(netlist, faults)]
 
     def count(chosen: np.ndarray) -> Count:
         return Count(int(chosen.sum()), *(int(of[faults.group[chosen]].sum())
@@ -114,4 +122,5 @@ def measure(netlist: Netlist, faults: Faults, pins: Mapping[str, np.ndarray], li
     return Coverage(
         count(np.ones(len(faults), bool)), {name: count(where == name) for name in sorted(set(where))}, len(numbers),
         int(detected.sum()), int(untestable.sum()),
-        [faults.name(netlist, int(number)) for number in numbers[~detected & ~untestable]], runs[0].signatures)
+        [faults.name(netlist, int(number)) for number in numbers[~detected & ~untestable]], runs[0].signatures,
+        runs[0].registers)

@@ -33,15 +33,15 @@ class Outcome:
     ----------
     first : int [machines]
         First cycle in which an observed output differs from the fault-free machine's; -1 if never.
-    signed : bool [machines]
-        Whether a signature differs at the end; of machines that were dropped, whether they were detected.
+    registers : int [machines, registers]
+        Signatures at the end; -1 of machines that were dropped when they were detected.
     signatures : tuple of int
         Of the fault-free machine, by register.
     outputs : dict of str to bool [cycles, width]
         Observed outputs of the fault-free machine.
     """
     first: np.ndarray
-    signed: np.ndarray
+    registers: np.ndarray
     signatures: tuple[int, ...]
     outputs: dict[str, np.ndarray]
 
@@ -49,6 +49,11 @@ class Outcome:
     def detected(self) -> np.ndarray:
         """bool [machines]: an output differs in some cycle."""
         return self.first >= 0
+
+    @property
+    def signed(self) -> np.ndarray:
+        """bool [machines]: a signature differs at the end, or the machine was dropped."""
+        return (self.registers != self.signatures).any(axis=1)
 
     @property
     def aliased(self) -> np.ndarray:
@@ -72,7 +77,7 @@ def simulate(netlist: Netlist, stimuli: Mapping[str, np.ndarray], faults: Faults
     listen : bool [cycles]
         Cycles in which outputs are compared and signatures updated.
     seed : int
-        Of the state at power-up. What is detected must not depend on it.
+        Of the state at power-up; ``~seed`` is its complement. What is detected must not depend on it.
     drop : bool
         Drops machines that are detected early, which is some four times as fast.
     jobs : int
@@ -82,7 +87,7 @@ def simulate(netlist: Netlist, stimuli: Mapping[str, np.ndarray], faults: Faults
     nets, values = _inputs(netlist, stimuli, cycles)
     observed = np.concatenate([netlist.outputs[name] for name in observe])
     stage = np.concatenate([WIDTH * i + stages(len(netlist.outputs[name])) for i, name in enumerate(observe)])
-    state = np.random.default_rng(seed).integers(0, 2, len(netlist.q)).astype(np.uint8)
+    state = (np.random.default_rng(max(seed, ~seed)).integers(0, 2, len(netlist.q)) ^ (seed < 0)).astype(np.uint8)
     circuit = _circuit(netlist)
     listen = listen.astype(np.uint8)
     compiled: Callable[..., Any] = _run
@@ -94,9 +99,8 @@ def simulate(netlist: Netlist, stimuli: Mapping[str, np.ndarray], faults: Faults
                         *_injections(netlist, faults, some), good, record)
 
     good = np.zeros((cycles, len(observed)), np.uint8)
-    _, registers = one_pass(np.empty(0, np.int64), cycles, good, record=True)
-    reference = (registers[:, 0] & np.uint64(1)).astype(np.uint8)
-    first, signed = np.full(len(numbers), -1), np.zeros(len(numbers), bool)
+    _, reference = one_pass(np.empty(0, np.int64), cycles, good, record=True)
+    first, registers = np.full(len(numbers), -1), np.full((len(numbers), len(observe)), -1)
     with ThreadPoolExecutor(jobs or os.cpu_count()) as pool:
         for length in (int(DROP_AFTER * cycles), cycles) if drop else (cycles,):
             left = np.flatnonzero(first < 0)
@@ -104,11 +108,9 @@ def simulate(netlist: Netlist, stimuli: Mapping[str, np.ndarray], faults: Faults
             for some, (cycle, register) in zip(batches, pool.map(
                     lambda some, length=length: one_pass(numbers[some], length, good), batches)):
                 first[some] = cycle[:len(some)]
-                bits = np.unpackbits(register.view(np.uint8), axis=1, bitorder="little")
-                signed[some] = (bits != reference[:, None]).any(axis=0)[:len(some)] if length == cycles else True
-    signatures = tuple(int(sum(int(bit) << i for i, bit in enumerate(reference[WIDTH * k:WIDTH * (k + 1)])))
-                       for k in range(len(observe)))
-    return Outcome(first, signed, signatures, _outputs(netlist, observe, good))
+                if length == cycles:
+                    registers[some] = _numbers(register)[:len(some)]
+    return Outcome(first, registers, tuple(_numbers(reference)[0].tolist()), _outputs(netlist, observe, good))
 
 
 def respond(netlist: Netlist, stimuli: Iterable[Mapping[str, np.ndarray]], *, observe: tuple[str, ...],
@@ -154,6 +156,12 @@ def _outputs(netlist: Netlist, observe: tuple[str, ...], seen: np.ndarray) -> di
     """By port, of the values of all ports' nets."""
     ends = np.cumsum([len(netlist.outputs[name]) for name in observe])
     return {name: bits.astype(bool) for name, bits in zip(observe, np.split(seen, ends[:-1], axis=1))}
+
+
+def _numbers(register: np.ndarray) -> np.ndarray:
+    """int [machines, registers] of the stages of all registers, uint64 [stages, words]."""
+    bits = np.unpackbits(register.view(np.uint8), axis=1, bitorder="little").astype(np.int64)
+    return np.einsum("ksm,s->mk", bits.reshape(-1, WIDTH, bits.shape[1]), 1 << np.arange(WIDTH))
 
 
 def _injections(netlist: Netlist, faults: Faults, numbers: np.ndarray):

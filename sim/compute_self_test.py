@@ -2,19 +2,33 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from hdl.config import Config
 from hdl.csr import BistCause
 from mbist.compute_test import Repair, TestStep, check
+from mbist.netlist import column_netlist
 from mbist.redundancy import repair_most
 from mbist.repair_map import RepairError, column_map, repair_registers, spares
 from mbist.signature_file import Expected
 
 from .golden.compute_test import expected_runs
 from .self_test import SelfTestStopped
+
+if TYPE_CHECKING:
+    from mbist.diagnosis import Diagnosis
+
+
+class WrongSignature(NamedTuple):
+    """Of a physical column, in the run with columns moved or in the other one."""
+
+    moved: bool
+    macro: int
+    column: int
+    value: int
 
 
 @dataclass(frozen=True)
@@ -30,12 +44,18 @@ class ComputeResult:
         Macros whose test port has read wrong words.
     cycles : int
         Of all runs together.
+    program : tuple of TestStep
+        Table of the runs.
+    signatures : tuple of WrongSignature
+        Of those columns, in the order of the runs.
     """
 
     config: Config
     columns: tuple[tuple[int, int], ...]
     words: tuple[int, ...]
     cycles: int
+    program: tuple[TestStep, ...] = ()
+    signatures: tuple[WrongSignature, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -59,6 +79,31 @@ class ComputeResult:
             repairs.append(repair)
         return repair_registers(self.config, repairs)
 
+    def diagnose(self) -> dict[tuple[int, int], "Diagnosis"]:
+        """What is wrong in each of the columns, by macro and physical column, from the first of its wrong signatures.
+
+        A dictionary is made for each physical column: seconds on ``tiny``, minutes on ``edge``.
+
+        Raises
+        ------
+        SynthesisFailed
+            If Yosys, of the extra 'formal', is missing.
+        """
+        from mbist.diagnosis import Dictionary  # its compiler takes as long to import as all else
+        if not self.signatures:
+            return {}
+        netlist = column_netlist(self.config)
+
+        @cache
+        def dictionary(moved: bool, column: int) -> Dictionary:
+            return Dictionary.of_run(self.config, netlist, self.program, column, moved=moved)
+
+        found: dict[tuple[int, int], Diagnosis] = {}
+        for moved, macro, column, value in self.signatures:
+            if (macro, column) not in found:
+                found[macro, column] = dictionary(moved, column).diagnose(value)
+        return found
+
 
 def orders(config: Config, program: Sequence[TestStep], runs: Sequence[Expected] | None, vote: bool,
            macro: int | None) -> list[dict[str, Any]]:
@@ -81,7 +126,8 @@ def orders(config: Config, program: Sequence[TestStep], runs: Sequence[Expected]
             for run in (expected_runs(config, program) if runs is None else runs)]
 
 
-def result(config: Config, runs: list[dict[str, Any]], answers: list[dict[str, Any]]) -> ComputeResult:
+def result(config: Config, program: Sequence[TestStep], runs: list[dict[str, Any]],
+           answers: list[dict[str, Any]]) -> ComputeResult:
     """From what the registers hold after each run.
 
     Raises
@@ -89,16 +135,19 @@ def result(config: Config, runs: list[dict[str, Any]], answers: list[dict[str, A
     SelfTestStopped
         If a run was not completed.
     """
-    columns: set[tuple[int, int]] = set()
+    signatures: list[WrongSignature] = []
     words: set[int] = set()
     for run, answer in zip(runs, answers, strict=True):
         status = answer["status"]
         if not status["done"]:
             raise SelfTestStopped(f"the compute self-test was not completed: cause {BistCause(status['cause']).name} "
                                   f"at row {status['step']}")
-        shift = config.spare_cols if run["mode"]["moved"] else 0
+        moved = run["mode"]["moved"]
+        shift = config.spare_cols if moved else 0
         wrong = np.array([[int(bits) >> column & 1 for column in range(config.cols + 1)] for bits in answer["wrong"]])
-        columns |= {(int(macro), int(column) + shift) for macro, column in np.argwhere(wrong[:, :config.cols])}
+        signatures += [WrongSignature(moved, int(macro), int(column) + shift, answer["signatures"][macro][column])
+                       for macro, column in np.argwhere(wrong[:, :config.cols])]
         words |= {int(macro) for macro in np.flatnonzero(wrong[:, config.cols])}
-    return ComputeResult(config, tuple(sorted(columns)), tuple(sorted(words)),
-                         sum(answer["cycles"] for answer in answers))
+    return ComputeResult(config, tuple(sorted({(wrong.macro, wrong.column) for wrong in signatures})),
+                         tuple(sorted(words)), sum(answer["cycles"] for answer in answers), tuple(program),
+                         tuple(signatures))

@@ -256,14 +256,14 @@ class Session:
         """
         if self.backend == "golden":
             raise ValueError("the backend of a self-test must be verilator or icarus, not 'golden'")
-        job = compute_self_test.orders(self.config, column_program(self.config) if program is None else program, runs,
-                                       vote, macro)
+        program = column_program(self.config) if program is None else program
+        job = compute_self_test.orders(self.config, program, runs, vote, macro)
         made = self.prepare()
         assert made is not None
         directory = new_directory(made.name)
         answer = self._simulate(made, "sim.rtl.compute_self_test_tb", {"runs": job}, directory)
         self._clean(directory)
-        return compute_self_test.result(self.config, job, answer["runs"])
+        return compute_self_test.result(self.config, program, job, answer["runs"])
 
     def _run_golden(self, program: Program, memory: np.ndarray) -> Result:
         begin = time.perf_counter()

@@ -21,7 +21,10 @@ def test_figures(capsys):
     assert detail["macro_percent"] > 99.2
     assert detail["outside_percent"] > 97.5
     assert detail["column_in_macro_percent"] > 99.7
-    assert detail["transition_percent"] > 95
+    assert detail["transition_percent"] > 94
+    assert detail["lane_percent"] > 95
+    assert detail["lane_faults"] > 2500
+    assert 0.7 * detail["wrong_classes"] < detail["wrong_signatures"]
     assert detail["aliased"] == 0
     assert detail["simulated_for_aliasing"] > 5000
     assert detail["cycles"] <= cbist.CYCLES < detail["macro_cycles"]

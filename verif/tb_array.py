@@ -1,13 +1,14 @@
 """cocotb tests of :class:`hdl.cim.array.Array`; the plan is ``verif/plans/array.md``."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import cocotb
 import numpy as np
+from cocotb.triggers import RisingEdge
 
 from hdl.cim.array import Array
-from hdl.cim.interfaces import bist_words, class_members, classes
+from hdl.cim.interfaces import bist_words, class_members, classes, issue_layout
 from hdl.cim.macro import Macro
 from hdl.config import ACC_BITS
 from hdl.isa import QUEUES, activation_range
@@ -88,6 +89,7 @@ class ArrayBench(Testbench):
     def __init__(self, dut):
         super().__init__(dut, Array(CONFIG))
         self.repair, self.isolated = self.inputs.pop("repair"), self.inputs.pop("isolated")
+        self.test = self.inputs.pop("test")
         self.cells = [Cells(CONFIG, CONFIG.physical_cols) for _ in range(CONFIG.macros)]
         self.board = Scoreboard()
         self.issues: list[int] = []
@@ -105,8 +107,9 @@ class ArrayBench(Testbench):
         self._added: dict[int, int] = {}
 
     async def start(self):
-        """Also fills every cell with garbage. No macro is isolated: what the compute self-test drives is noise."""
+        """Also fills every cell with garbage. No macro is isolated; what the compute self-test drives is noise."""
         self.isolated.drive(0, self.random)
+        cocotb.start_soon(self._self_test())
         self.set_repair([IDENTITY] * CONFIG.macros)
         await super().start()
         for repair in [IDENTITY, [0] * CONFIG.spare_cols]:
@@ -117,6 +120,16 @@ class ArrayBench(Testbench):
             await self.play(timeline, 1)
         self.set_repair([IDENTITY] * CONFIG.macros)
         self.loads.clear()
+
+    async def _self_test(self):
+        """Noise, but it computes, and loads, writes and resets nothing."""
+        while True:
+            issue = {name: self.random.getrandbits(32) % (1 << field.width) for name, field in issue_layout(CONFIG)}
+            self.test.drive({"issue": issue | {"valid": 1}, "valid": 0, "bist": {"valid": 0}, "reset": 0}, self.random)
+            await RisingEdge(self.dut.clk)
+
+    def is_isolated(self, macro: int) -> bool:
+        return bool(self.isolated.read() >> macro & 1)
 
     def set_repair(self, repair: list[list[int]]):
         self.repair.drive(repair, self.random)
@@ -134,9 +147,10 @@ class ArrayBench(Testbench):
         if bist["valid"] and bist["read"]:
             self._read(cycle, bist, loading)
         if bist["valid"] and bist["write"]:
-            for cells in self.cells:
-                cells.columns[bist["column"]][bist["write_bank"]].write_word(bist["word"],
-                                                                             self.ports["bist_data"].read())
+            for macro, cells in enumerate(self.cells):
+                if not self.is_isolated(macro):
+                    cells.columns[bist["column"]][bist["write_bank"]].write_word(bist["word"],
+                                                                                 self.ports["bist_data"].read())
         if issue["valid"]:
             self._issue(cycle, issue, target, loading)
         if target["final"]:
@@ -156,6 +170,8 @@ class ArrayBench(Testbench):
             if port["valid"].read():
                 delivery = port.read()
                 macro, logical = divmod(delivery["member"] * CLASSES + number, CONFIG.cols)
+                if self.is_isolated(macro):
+                    continue
                 bank = self.cells[macro].columns[physical(logical, repair[macro])][load["bank"]]
                 bank.write(load["row"], load["lanes"], delivery)
 
@@ -164,7 +180,8 @@ class ArrayBench(Testbench):
         if loading and bank == self._load_bank:
             return  # what a read of a written word gives is not defined
         READS.sample(word=bist["word"], bank=bank, column=bist["column"])
-        self._words.append([cells.columns[bist["column"]][bank].word(bist["word"]) for cells in self.cells])
+        self._words.append([0 if self.is_isolated(macro) else cells.columns[bist["column"]][bank].word(bist["word"])
+                            for macro, cells in enumerate(self.cells)])
         self.board.expect(cycle + 2, "word", self.ports["bist_words"].read)
 
     def _issue(self, cycle: int, issue: dict, target: dict, loading: bool):
@@ -189,6 +206,8 @@ class ArrayBench(Testbench):
         self._issue_bank = bank
         steps = [cells.step(bank, [physical(logical, repair) for logical in range(CONFIG.cols)])
                  for cells, repair in zip(self.cells, self.repair.read())]
+        steps = [replace(step, magnitude=0 * step.magnitude) if self.is_isolated(macro) else step
+                 for macro, step in enumerate(steps)]
         self._step = GridStep(Step(*(np.concatenate([getattr(step, name) for step in steps])
                                      for name in ("magnitude", "negative", "m", "e"))))
 
@@ -510,6 +529,31 @@ async def test_repair(dut):
         end = put_gemm(bench, timeline, [draw_loads(bench) for _ in range(2)], numbers)
         put_post(timeline, end + LATENCY, numbers)
         await bench.play(timeline, DRAIN)
+    bench.finish()
+
+
+@cocotb.test()
+async def test_isolated_macros(dut):
+    """Loads and writes do not reach them; their results and words count as zero, whatever they compute; all others go
+    on. When they are no longer isolated they compute with what they held."""
+    bench = ArrayBench(dut)
+    await bench.start()
+    numbers = some_vectors(bench, 3)
+    for isolated in [*(1 << macro for macro in range(CONFIG.macros)), bench.random.randrange(1 << CONFIG.macros)]:
+        most = 0
+        for now, loaded in ((0, True), (isolated, True), (0, False)):
+            bench.isolated.drive(now, bench.random)
+            timeline, act_type = Timeline(CONFIG), draw_type(bench)
+            steps = [draw_loads(bench, largest_e=12) for _ in range(2)] if loaded else []
+            for bank, (loads, _) in enumerate(steps):
+                timeline.load(bank, loads)
+            most = max([most, *(planes for _, planes in steps)])
+            for bank in range(2):
+                _, end = timeline.compute(bank, most, [vector(bench, number, act_type, start=bank == 0)
+                                                       for number in numbers])
+            put_post(timeline, end + LATENCY, numbers)
+            timeline.read_words(draw_reads(bench.random, CONFIG, 8), start=timeline.length)
+            await bench.play(timeline, DRAIN)
     bench.finish()
 
 

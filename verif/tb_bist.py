@@ -9,12 +9,17 @@ from typing import Any
 import cocotb
 from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
 
+from hdl.bist.compute import ComputeTest
 from hdl.bist.jtag import Operation, Outcome
 from hdl.bist.microcode import Kind, step_layout
 from hdl.bist.tap import IDCODE_VALUE
+from hdl.cim.tested_macro import chain_length
 from hdl.csr import Access, BistCause, Cause, register_map, registers
+from mbist.compute_pins import expand
+from mbist.compute_test import Mask, TestStep, Value
 from mbist.library import LIBRARY
 from mbist.microcode import Run, assemble
+from sim.golden.compute_test import macro_signatures
 from sim.rtl import test_config
 
 from .chip_bench import ChipBench
@@ -26,6 +31,8 @@ from .start import CYCLE_PS
 CONFIG = test_config()
 MAP = register_map(CONFIG)
 MARCH = LIBRARY["March C-"]
+COMPUTE = (TestStep(vectors=60, repeat=4), TestStep(vectors=3, value=Value.EQUAL, mask=Mask.BIT, repeat=2))
+COMPUTE_CYCLES = expand(CONFIG, COMPUTE).cycles
 FAST = cocotb.SIM_NAME.lower().startswith("verilator")
 
 #: Periods of TCK, in those of the clock.
@@ -48,6 +55,39 @@ class BistBench(ChipBench):
         for name, value in run.registers().items():
             await port.write(name, value)
         await port.write("IRQ_ENABLE", 7)
+
+    async def prepare_compute(self):
+        """Writes the table and the expectations of the compute self-test."""
+        await self.registers.set_fields("CBIST_CONTROL", clear=1)
+        for step in COMPUTE:
+            await self.registers.write("CBIST_ROW", step.row & 0xFFFF_FFFF)
+            await self.registers.write("CBIST_ROW_HIGH", step.row >> 32)
+        golden = macro_signatures(CONFIG, COMPUTE)
+        await self.registers.write("CBIST_EXPECTED", golden.columns[0])
+        await self.registers.write("CBIST_EXPECTED_WORDS", golden.words)
+        await self.registers.write("IRQ_ENABLE", 7)
+
+    async def start_compute(self) -> dict[str, int]:
+        """CBIST_STATUS behind the command."""
+        await self.registers.set_fields("CBIST_CONTROL", start=1)
+        return await self.registers.fields("CBIST_STATUS")
+
+    async def compute_refused(self, cause: BistCause):
+        status = await self.start_compute()
+        assert (status["running"], status["error"], status["cause"]) == (0, 1, cause), status
+
+    async def compute_ended(self):
+        """Waits for the end of a compute self-test, which passes and takes as many cycles as it should."""
+        await self.stopped()
+        status = await self.registers.fields("CBIST_STATUS")
+        assert (status["running"], status["done"], status["failed"], status["error"]) == (0, 1, 0, 0), status
+        turns = CONFIG.macros * chain_length(CONFIG)
+        assert await self.registers.read("CBIST_CYCLES") == COMPUTE_CYCLES + ComputeTest.DRAIN + turns
+
+    async def compute_passes(self):
+        await self.prepare_compute()
+        assert (await self.start_compute())["running"]
+        await self.compute_ended()
 
     async def command(self, name: str):
         await self.registers.set_fields("BIST_CONTROL", **{name: 1})
@@ -158,6 +198,92 @@ async def test_a_program_ends_a_run_that_is_held(dut):
         status = await bench.status()
         assert (status["held"], status["running"], status["cause"]) == (0, 0, BistCause.NOT_HELD)
     await bench.passes(Run(CONFIG))
+
+
+@cocotb.test()
+async def test_march_and_compute_self_test_refuse_each_other(dut):
+    """Compute while a March run is under way or held, March and its resume while the compute self-test runs; those that
+    run do not notice."""
+    bench = await BistBench.start(dut)
+    run = Run(CONFIG)
+    await bench.prepare_compute()
+    await bench.prepare(run)
+    await bench.command("start")
+    await bench.compute_refused(BistCause.MARCH_RUNNING)
+    assert (await bench.status())["running"], "the March run should still be under way"
+    await bench.command("abort")
+    assert (await bench.stopped())["held"]
+    await bench.compute_refused(BistCause.MARCH_RUNNING)
+    await bench.command("resume")
+    assert (await bench.stopped())["done"]
+    assert await bench.registers.read("BIST_FAILS") == 0
+    assert (await bench.start_compute())["running"]
+    for command in ("start", "resume"):
+        await bench.command(command)
+        status = await bench.status()
+        assert (status["running"], status["error"], status["cause"]) == (0, 1, BistCause.COMPUTE_RUNNING)
+    assert (await bench.registers.fields("CBIST_STATUS"))["running"], "the compute self-test should still run"
+    await bench.compute_ended()
+    await bench.passes(run)
+
+
+@cocotb.test()
+async def test_no_compute_self_test_while_a_program_runs(dut):
+    """A start is refused, the program does not notice; after an error it is until its soft reset."""
+    bench = await BistBench.start(dut)
+    await bench.prepare_compute()
+    image = small_image(bench)
+    bench.memory.stall(0.7)
+    await bench.load(image)
+    await bench.go()
+    await bench.compute_refused(BistCause.PROGRAM_RUNNING)
+    assert (await bench.registers.fields("STATUS"))["busy"], "the program should still run"
+    bench.check(image, await bench.ended())
+    await bench.compute_passes()
+
+    await bench.load(small_image(bench))
+    await bench.registers.write("WINDOW0_FLAGS", 0)
+    await bench.go()
+    assert (await bench.ended()).error
+    await bench.compute_refused(BistCause.PROGRAM_RUNNING)
+    await bench.soft_reset()
+    await bench.compute_passes()
+
+
+@cocotb.test()
+async def test_no_program_while_a_compute_self_test_runs(dut):
+    """A start is refused with a cause; the run goes on to its end; a soft reset, then the program runs."""
+    bench = await BistBench.start(dut)
+    image = small_image(bench)
+    await bench.load(image)
+    await bench.prepare_compute()
+    assert (await bench.start_compute())["running"]
+    await bench.go()
+    outcome = await bench.outcome()
+    assert (outcome.error, outcome.cause, outcome.address) == (True, Cause.BIST_RUNNING, 0)
+    await bench.registers.set_fields("IRQ_STATUS", error=1)
+    await bench.compute_ended()
+    assert bench.rules.counts["ar"] == 0, "a program that is refused must fetch nothing"
+    await bench.soft_reset()
+    await bench.run_and_check(image)
+
+
+@cocotb.test()
+async def test_a_soft_reset_ends_a_compute_self_test(dut):
+    """At any moment of its table, with the cause ABORTED; its registers stay, programs and runs follow."""
+    bench = await BistBench.start(dut)
+    for _ in range(4 if FAST else 1):
+        await bench.prepare_compute()
+        assert (await bench.start_compute())["running"]
+        await ClockCycles(dut.clk, int(bench.rng.integers(COMPUTE_CYCLES // 2)))
+        await bench.soft_reset()
+        status = await bench.registers.fields("CBIST_STATUS")
+        assert (status["running"], status["done"], status["error"], status["cause"]) == (0, 0, 1, BistCause.ABORTED)
+        assert await bench.registers.read("CBIST_LENGTH") == len(COMPUTE)
+        await bench.registers.set_fields("IRQ_STATUS", bist=1)
+        await bench.run_and_check(small_image(bench))
+        assert (await bench.start_compute())["running"]
+        await bench.compute_ended()
 
 
 @cocotb.test()

@@ -10,6 +10,7 @@ import numpy as np
 
 from mbist.compute_pins import column_pins, expand
 from mbist.compute_test import TestStep, column_program
+from mbist.diagnosis import Dictionary
 from mbist.gate_simulation import simulate
 from sim.golden.compute_test import macro_signatures
 
@@ -25,24 +26,22 @@ INJECTED = 240 if FAST else 12
 PROGRAM: tuple[TestStep, ...] = column_program(CONFIG) if FAST else column_program(CONFIG)[::4]
 
 
-def predicted(column: int, faults: list[int]) -> dict[str, np.ndarray]:
-    """Whether the signatures of a column's results and words differ, by injectable fault: 1, 0, or -1 if that depends
-    on the state at power-up."""
+def predicted(column: int, faults: list[int]) -> dict[str, tuple[int, np.ndarray]]:
+    """Signature of a column's results and words: without a fault, and [states, faults] with each injectable fault from
+    two opposite states at power-up."""
     every, numbers = injectable(CONFIG)
     drive = expand(CONFIG, PROGRAM)
-    pins = column_pins(drive, column)
-    found = {}
-    for name in ("scaled", "word"):
-        seen = [simulate(netlist(CONFIG), pins, every, numbers[faults], observe=(name,), listen=drive.listen,
-                         seed=seed).signed for seed in range(2)]
-        found[name] = np.where(seen[0] == seen[1], seen[0].astype(int), -1)
-    return found
+    runs = [simulate(netlist(CONFIG), column_pins(drive, column), every, numbers[faults], observe=("scaled", "word"),
+                     listen=drive.listen, seed=seed) for seed in (0, ~0)]
+    return {name: (runs[0].signatures[i], np.stack([run.registers[:, i] for run in runs]))
+            for i, name in enumerate(("scaled", "word"))}
 
 
 @cocotb.test()
 async def test_faults(dut):
     """Random stuck-at faults in random columns and macros: which signatures are wrong is what the fault simulator says,
-    all others are right, and votes agree with expectations."""
+    all others are right, and votes agree with expectations. A wrong signature of results is the predicted one; what it
+    says in column 0 includes the fault, and its lane."""
     bench = await ComputeBench.start(dut, ComputeSelfTestOfGates)
     golden = macro_signatures(CONFIG, PROGRAM)
     expected = golden.columns[0], golden.words
@@ -52,7 +51,9 @@ async def test_faults(dut):
     assert await bench.wrong() == set(), "without a fault"
     random = Random(cocotb.RANDOM_SEED)
     chosen = random.sample(range(FAULTS), INJECTED)
-    detected = 0
+    detected = in_lanes = named = 0
+    dictionary = Dictionary.of_run(CONFIG, netlist(CONFIG), PROGRAM, 0)
+    _, numbers = injectable(CONFIG)
     for column in range(CONFIG.cols):
         mine = chosen[column::CONFIG.cols]
         prediction = predicted(column, mine)
@@ -63,11 +64,22 @@ async def test_faults(dut):
             await bench.ended()
             wrong = await bench.wrong()
             for place, name in (((macro, column), "scaled"), ((macro, CONFIG.cols), "word")):
-                says = prediction[name][number]
+                right, states = prediction[name]
+                says = set(states[:, number] != right)
                 if name == "word" and vote and CONFIG.macros == 1:
-                    says = 0  # its own vote
-                assert says < 0 or (place in wrong) == bool(says), f"{name} of column {column}, fault {fault}: {wrong}"
+                    says = {False}  # its own vote
+                assert (place in wrong) in says, f"{name} of column {column}, fault {fault}: {wrong}"
             assert wrong <= {(macro, column), (macro, CONFIG.cols)}, f"fault {fault} of column {column}: {wrong}"
-            detected += prediction["scaled"][number] > 0 or prediction["word"][number] > 0
-    cocotb.log.info(f"{detected} of {INJECTED} faults detected and located")
-    assert detected > 0.9 * INJECTED or not FAST
+            detected += any((states[:, number] != right).all() for right, states in prediction.values())
+            right, states = prediction["scaled"]
+            if (states[:, number] == right).any() or states[0, number] != states[1, number]:
+                continue
+            signature = (await bench.signatures())[macro][column]
+            assert signature == states[0, number], f"signature of column {column}, fault {fault}"
+            if column == 0:
+                assert numbers[fault] in dictionary.suspects[signature]
+                lane = dictionary.lanes[numbers[fault]]
+                in_lanes += lane >= 0
+                named += lane >= 0 and dictionary.diagnose(signature).lane == lane
+    cocotb.log.info(f"{detected} of {INJECTED} faults detected and located, the lane of {named} of {in_lanes}")
+    assert (detected > 0.9 * INJECTED and named > 0.8 * in_lanes > 0) or not FAST

@@ -47,4 +47,17 @@ async def _run(dut, csr: CsrBus, run: dict) -> dict:
     for macro in range(run["macros"]):
         await csr.write_fields("CBIST_SELECT", macro=macro)
         wrong.append(sum([await csr.read(f"CBIST_COLUMNS{n}") << 32 * n for n in range(-(-(run["cols"] + 1) // 32))]))
-    return {"status": await csr.read_fields("CBIST_STATUS"), "cycles": await csr.read("CBIST_CYCLES"), "wrong": wrong}
+    status = await csr.read_fields("CBIST_STATUS")
+    return {"status": status, "cycles": await csr.read("CBIST_CYCLES"), "wrong": wrong,
+            "signatures": await _signatures(csr, run) if status["failed"] else None}
+
+
+async def _signatures(csr: CsrBus, run: dict) -> list[list[int]]:
+    """All of them, by macro: each column's, and that of the words."""
+    found: list[list[int]] = []
+    for _ in range(run["macros"]):
+        found.append([])
+        for _ in range(run["cols"] + 1):
+            found[-1].append(await csr.read("CBIST_SIGNATURE"))
+            await csr.write_fields("CBIST_CONTROL", next=1)
+    return found

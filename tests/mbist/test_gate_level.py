@@ -182,6 +182,15 @@ def test_machines_with_stimuli_of_their_own(column):
 
 
 @pytest.mark.formal
+def test_complementary_states_at_power_up(column, drive):
+    """Before anything has been loaded every read of a bank shows the opposite."""
+    early = {name: bits[:1] for name, bits in column_pins(drive, 0).items()}
+    seen = [simulate(replace(column, outputs={"q": column.q}), early, stuck_at(column), np.arange(0), observe=("q",),
+                     listen=np.ones(1, bool), seed=seed).outputs["q"] for seed in (5, ~5)]
+    assert np.array_equal(seen[0], ~seen[1])
+
+
+@pytest.mark.formal
 def test_batches_do_not_influence_each_other(column, drive):
     faults, pins = stuck_at(column), column_pins(drive, 0)
     numbers = faults.representatives()[:gate_simulation.MACHINES + 40]

@@ -85,9 +85,9 @@ class ComputeBench:
     async def ended(self):
         """Waits until the run has ended."""
         if self.dut.busy.value == 1:
-            if self.dut.stopped.value != 1:
+            while self.dut.stopped.value != 1:
                 await RisingEdge(self.dut.stopped)
-                await FallingEdge(self.dut.clk)
+                await FallingEdge(self.dut.clk)  # an edge before the signals have settled is none
             await self.cycle()
         assert self.dut.busy.value == 0
 

@@ -101,6 +101,15 @@ class Netlist:
             np.add.at(count, nets, 1)
         return count
 
+    @cached_property
+    def readers(self) -> list[list[int]]:
+        """Gates that each net drives, ascending."""
+        readers: list[list[int]] = [[] for _ in range(self.nets)]
+        for gate in range(len(self.kind)):
+            for net in set(self.gate_inputs(gate)):
+                readers[net].append(gate)
+        return readers
+
     def gate_inputs(self, gate: int) -> tuple[int, ...]:
         """Nets of a gate's inputs."""
         used = {Kind.NOT: 1, Kind.MUX: 3}.get(Kind(self.kind[gate]), 2)
@@ -112,9 +121,10 @@ class Netlist:
         reached[nets] = True
         while True:
             before = int(reached.sum())
-            for gate in range(len(self.kind) - 1, -1, -1):
-                if reached[self.out[gate]]:
-                    reached[self.a[gate]] = reached[self.b[gate]] = reached[self.c[gate]] = True
+            for gates in reversed(self._levels):
+                needed = reached[self.out[gates]]
+                for nets in (self.a, self.b, self.c):
+                    reached[nets[gates][needed]] = True
             if through_flops:
                 reached[self.d[reached[self.q]]] = True
             if not through_flops or int(reached.sum()) == before:
@@ -124,10 +134,15 @@ class Netlist:
         """bool [nets]: nets that depend on some of ``nets`` within a cycle, themselves included."""
         reached = np.zeros(self.nets, bool)
         reached[nets] = True
-        for gate in range(len(self.kind)):
-            if reached[self.a[gate]] or reached[self.b[gate]] or reached[self.c[gate]]:
-                reached[self.out[gate]] = True
+        for gates in self._levels:
+            reached[self.out[gates]] |= reached[self.a[gates]] | reached[self.b[gates]] | reached[self.c[gates]]
         return reached
+
+    @cached_property
+    def _levels(self) -> list[slice]:
+        """Gates of each level, which do not depend on each other."""
+        ends = np.flatnonzero(np.diff(self.level, append=-1)) + 1
+        return [slice(begin, end) for begin, end in zip([0, *ends.tolist()], ends.tolist())]
 
     def registers(self, prefix: str) -> np.ndarray:
         """Flip-flops whose output's name begins with ``prefix``."""

@@ -6,6 +6,8 @@ an observed output or the next state of some flip-flop differ (Cheng, "Redundanc
 without reset states", IEEE TCAD 1993). What this does not prove may still be untestable: it is counted as testable.
 """
 
+from heapq import heappop, heappush
+
 import numpy as np
 from pysat.solvers import Solver
 
@@ -64,8 +66,8 @@ class _Unrolled:
             self.solver.add_clause([literals[i] if i > 0 else -literals[-i] for i in clause])
         return out
 
-    def shows(self, faults: Faults, number: int, observed: np.ndarray) -> bool:
-        """Whether a fault can make an observed net or a next state differ in the last cycle."""
+    def shows(self, faults: Faults, number: int, ends: set[int]) -> bool:
+        """Whether a fault can make one of some nets differ in the last cycle."""
         n, good = self.netlist, self.frames[-1]
         pin, index = Pin(faults.pin[number]), int(faults.index[number])
         stuck = self.true if faults.value[number] else -self.true
@@ -73,9 +75,7 @@ class _Unrolled:
             value = good[n.d[index]]
             return self.solver.solve(assumptions=[-value if faults.value[number] else value])
         faulty: dict[int, int] = {}
-        start = 0
         if pin in (Pin.A, Pin.B, Pin.OUT):
-            start = index
             a, b, c = (good[nets[index]] for nets in (n.a, n.b, n.c))
             if pin is Pin.OUT:
                 faulty[int(n.out[index])] = stuck
@@ -84,16 +84,19 @@ class _Unrolled:
                 if n.kind[index] == Kind.NOT:
                     b = a
                 faulty[int(n.out[index])] = self.gate(index, a, b, c)
-            start += 1
         else:
             faulty[index if pin is Pin.INPUT else int(n.q[index])] = stuck
-        for gate in range(start, len(n.kind)):
-            nets = int(n.a[gate]), int(n.b[gate]), int(n.c[gate])
-            if any(net in faulty for net in nets):
-                faulty[int(n.out[gate])] = self.gate(gate, *(faulty.get(net, good[net]) for net in nets))
-        ends = {int(net) for net in (*observed, *n.d)} & faulty.keys()
+        waiting = [gate for net in faulty for gate in n.readers[net]]  # a heap: gates come in their order
+        while waiting:
+            gate = heappop(waiting)
+            out = int(n.out[gate])
+            if out not in faulty:
+                faulty[out] = self.gate(gate, *(faulty.get(int(nets[gate]), good[nets[gate]])
+                                                for nets in (n.a, n.b, n.c)))
+                for reader in n.readers[out]:
+                    heappush(waiting, reader)
         active = self.fresh()
-        self.solver.add_clause([-active, *(self._differ(good[net], faulty[net]) for net in ends)])
+        self.solver.add_clause([-active, *(self._differ(good[net], faulty[net]) for net in ends & faulty.keys())])
         return self.solver.solve(assumptions=[active])
 
     def _differ(self, x: int, y: int) -> int:
@@ -117,5 +120,5 @@ def untestable(netlist: Netlist, faults: Faults, numbers: np.ndarray, observe: t
         Cycles of the fault-free machine before the one in which the fault shows.
     """
     machine = _Unrolled(netlist, history + 1)
-    observed = np.concatenate([netlist.outputs[name] for name in observe])
-    return np.array([not machine.shows(faults, int(number), observed) for number in numbers], bool)
+    ends = set(np.concatenate([*(netlist.outputs[name] for name in observe), netlist.d]).tolist())
+    return np.array([not machine.shows(faults, int(number), ends) for number in numbers], bool)

@@ -20,8 +20,8 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1@\2/p' $(MAKEFILE_LIST) | while IFS=@ read -r target text; do \
 		printf '%-14s %s\n' "$$target" "$$text"; done
 
-sim: .venv/.base ## cocotb regression; SIM=verilator|icarus, TB=one bench, SEED=number
-	@$(PYTEST) -n $(JOBS) -m "not formal" tests/test_sim.py $(SIM_OPTIONS)
+sim: .venv/.base $(if $(TB),.venv/.formal) ## cocotb regression; SIM=verilator|icarus, TB=one bench, SEED=number
+	@$(PYTEST) -n $(JOBS) $(if $(TB),,-m "not formal") tests/test_sim.py $(SIM_OPTIONS)
 
 test: .venv/.base .venv/.dev .venv/.demo ## all tests but the proofs, the regression included; SIM=verilator|icarus
 	@$(PYTEST) -n $(JOBS) -m "not formal" $(SIM_OPTIONS)

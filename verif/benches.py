@@ -319,8 +319,11 @@ def bench(name: str) -> Bench:
 
 
 def cases(simulator: str, name: str | None = None) -> list[tuple[Bench, Config]]:
-    """Every bench with every configuration that a simulator runs, or only those of one bench."""
+    """Every bench with every configuration that a simulator runs, or only those of one bench and of the benches that are
+    named after it: ``link`` brings ``link_reference``."""
     if simulator not in SIMULATORS:
         raise ValueError(f"the simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
-    chosen = BENCHES if name is None else (bench(name),)
+    chosen = BENCHES
+    if name is not None:
+        chosen = (bench(name), *(b for b in BENCHES if b.name.startswith(f"{name}_")))
     return [(b, config) for b in chosen for config in b.configurations(simulator)]

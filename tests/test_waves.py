@@ -53,11 +53,6 @@ def test_cases_of_a_simulator(toy_bench):
         benches.cases("vcs")
 
 
-def test_a_bench_brings_those_that_are_named_after_it():
-    assert {bench.name for bench, _ in benches.cases("verilator", "link")} == {"link", "link_reference"}
-    assert {bench.name for bench, _ in benches.cases("icarus", "cbist")} == {"cbist", "cbist_gates"}
-
-
 def test_a_bench_runs(toy_bench):
     made = toy_bench.build(toy_bench.configurations("icarus")[0], "icarus")
     assert made.simulator == "icarus"

@@ -319,8 +319,8 @@ def bench(name: str) -> Bench:
 
 
 def cases(simulator: str, name: str | None = None) -> list[tuple[Bench, Config]]:
-    """Every bench with every configuration that a simulator runs, or only those of one bench and of the benches that are
-    named after it: ``link`` brings ``link_reference``."""
+    """Every bench with every configuration that a simulator runs; or those of one bench, and of those that are named
+    after it: ``link`` brings ``link_reference``."""
     if simulator not in SIMULATORS:
         raise ValueError(f"the simulator must be one of {', '.join(SIMULATORS)}, not {simulator!r}")
     chosen = BENCHES

@@ -3,8 +3,7 @@
 A program of repeated layers runs with a test of one macro in its middle, as if one macro were tested per millisecond at
 1 GHz, and without it. First all macros are in use, and the test is a pause; then the layers have no more output
 channels than one macro has columns, and the macro that is tested is one that they do not use. The value is the larger
-loss.
-Results must be equal. Then a column of a macro is defective: the program must stop and name it.
+loss. Results must be equal. Then a column of a macro is defective: the program must stop and name it.
 """
 
 import argparse

@@ -41,9 +41,22 @@ def simple(bench: CardBench, *instructions: Instruction) -> Program:
     return program(bench.config, bench.rng.integers(0, 256, REMOTE, np.uint8), list(instructions))
 
 
-def endless(bench: CardBench, rows: int = 60000) -> Program:
+def endless(bench: CardBench, port: int = NEXT) -> Program:
     """Sends the same rows again and again."""
-    return simple(bench, send(rows=rows, row_bytes=1000))
+    return simple(bench, send(rows=60000, row_bytes=1000, port=port))
+
+
+async def sending_both_ways(dut) -> tuple[CardBench, int, int]:
+    """A card on which chip 0 and its next one send to each other, for a while already; that chip, and its port to
+    chip 0."""
+    bench = CardBench(dut)
+    await bench.start(down_after=DOWN_AFTER)
+    there, port = partner(bench.chips, 0, NEXT)
+    programs = [simple(bench) for _ in bench.chip]
+    programs[0], programs[there] = endless(bench), endless(bench, port)
+    await bench.begin(programs)
+    await bench.cycles(bench.random.randrange(200, 1500))
+    return bench, there, port
 
 
 async def recover(bench: CardBench, renew: bool = False):
@@ -144,13 +157,7 @@ async def test_a_partner_that_never_starts(dut):
 @cocotb.test()
 async def test_a_cable_is_cut(dut):
     """While SENDs are outstanding both ways: both ends stop, and work again in a new session."""
-    bench = CardBench(dut)
-    await bench.start(down_after=DOWN_AFTER)
-    there, port = partner(bench.chips, 0, NEXT)
-    programs = [simple(bench) for _ in bench.chip]
-    programs[0], programs[there] = endless(bench), simple(bench, send(rows=60000, row_bytes=1000, port=port))
-    await bench.begin(programs)
-    await bench.cycles(bench.random.randrange(200, 1500))
+    bench, there, port = await sending_both_ways(dut)
     bench.cables[0].cut()
     await link_down(bench, 0, LinkCause.NO_PARTNER)
     await link_down(bench, there, LinkCause.NO_PARTNER, port)
@@ -197,13 +204,7 @@ async def test_an_unknown_channel_is_refused(dut):
 @cocotb.test()
 async def test_a_chip_is_reset(dut):
     """In the middle of its program and of what its partner sends: the partner stops, both work again."""
-    bench = CardBench(dut)
-    await bench.start(down_after=DOWN_AFTER)
-    there, port = partner(bench.chips, 0, NEXT)
-    programs = [simple(bench) for _ in bench.chip]
-    programs[0], programs[there] = endless(bench), simple(bench, send(rows=60000, row_bytes=1000, port=port))
-    await bench.begin(programs)
-    await bench.cycles(bench.random.randrange(200, 1500))
+    bench, there, _ = await sending_both_ways(dut)
     chip = bench.chip[there]
     chip.rst.value = 1
     await bench.cycles(5)

@@ -80,7 +80,6 @@ class ComputeTest(Registered):
             steps.append.eq((self.cbist_row_high_set != 0) & ~self.busy),
             steps.row.eq(Cat(self.cbist_row, self.cbist_row_high_set)[:STEP_BITS]),
             steps.restart.eq(self.start),
-            steps.discard.eq(self.discard | self._field("CBIST_CONTROL", "abort")),
             steps.moved.eq(self._field("CBIST_MODE", "moved")),
             self.cbist_length.eq(steps.length),
         ]
@@ -90,48 +89,52 @@ class ComputeTest(Registered):
         steps, verdict = self.steps, self.verdict
         macro, single = self._field("CBIST_MODE", "macro"), self._field("CBIST_MODE", "single")
         field, held = self.field_test, Signal()
-        error, done = Signal(), Signal()
+        error, done, discard = Signal(), Signal(), Signal()
         cause, cycles = Signal(8), Signal(32)
         drain = Signal(range(self.DRAIN + 1))
         tested = Signal(self.config.macros)
 
-        def refuse(why):
+        def set_error(why):
             m.d.sync += [error.eq(1), cause.eq(why)]
 
         m.d.comb += [
             self.busy.eq(steps.busy | (drain != 0) | verdict.busy),
+            discard.eq(self.busy & (self.discard | self._field("CBIST_CONTROL", "abort"))),
+            steps.discard.eq(discard),
+            verdict.discard.eq(discard),
             verdict.start.eq(drain == 1),
             verdict.tested.eq(tested),
             verdict.vote.eq(self._field("CBIST_MODE", "vote")),
         ]
         with m.If(drain != 0):
             m.d.sync += drain.eq(drain - 1)
-        with m.If(steps.busy & steps.discard):
-            m.d.sync += [error.eq(1), cause.eq(BistCause.ABORTED)]
+        with m.If(discard):
+            set_error(BistCause.ABORTED)
+            m.d.sync += drain.eq(0)
             m.d.comb += self.stopped.eq(1)
         with m.Elif(steps.illegal):
-            refuse(BistCause.ILLEGAL_ROW)
+            set_error(BistCause.ILLEGAL_ROW)
             m.d.comb += self.stopped.eq(1)
         with m.Elif(steps.ended):
             m.d.sync += drain.eq(self.DRAIN)
-        with m.If(verdict.ended):
+        with m.Elif(verdict.ended):
             m.d.sync += done.eq(1)
             m.d.comb += self.stopped.eq(1)
         with m.If(field.release | ~self.running):
             m.d.sync += held.eq(0)
         with m.If(field.begin | self._field("CBIST_CONTROL", "start") & ~self.busy):
             with m.If(field.begin & (self.busy | held)):
-                refuse(BistCause.COMPUTE_RUNNING)
+                set_error(BistCause.COMPUTE_RUNNING)
             with m.Elif(~field.begin & self.blocked):
-                refuse(BistCause.PROGRAM_RUNNING)
+                set_error(BistCause.PROGRAM_RUNNING)
             with m.Elif(self.marching):
-                refuse(BistCause.MARCH_RUNNING)
+                set_error(BistCause.MARCH_RUNNING)
             with m.Elif(~field.begin & single & (macro >= self.config.macros)):
-                refuse(BistCause.RANGE)
+                set_error(BistCause.RANGE)
             with m.Elif(steps.length == 0):
-                refuse(BistCause.EMPTY_TABLE)
+                set_error(BistCause.EMPTY_TABLE)
             with m.Elif(steps.length > TABLE_STEPS):
-                refuse(BistCause.CODE_TOO_LONG)
+                set_error(BistCause.CODE_TOO_LONG)
             with m.Else():
                 m.d.comb += self.start.eq(1)
                 m.d.sync += [done.eq(0), error.eq(0), cause.eq(0), cycles.eq(0),

@@ -23,7 +23,8 @@ class Verdict(wiring.Component):
 
     Members
     -------
-    start : In(1), vote : In(1), tested : In(macros)
+    start : In(1), discard : In(1), vote : In(1), tested : In(macros)
+        ``discard`` goes before ``start``.
     expected : In(32), expected_words : In(32)
         Signature of a column's results, and of the words read.
     head : In(32), turn : Out(1)
@@ -40,6 +41,7 @@ class Verdict(wiring.Component):
         self.config = config
         super().__init__({
             "start": In(1),
+            "discard": In(1),
             "vote": In(1),
             "tested": In(config.macros),
             "expected": In(WIDTH),
@@ -83,6 +85,8 @@ class Verdict(wiring.Component):
         with m.If(self.start):
             m.d.sync += [self.busy.eq(1), votes.eq(self.vote), at.as_value().eq(0), self.fails.eq(0), self.failed.eq(0),
                          self.first.as_value().eq(0), self.columns.as_value().eq(0)]
+        with m.If(self.discard):
+            m.d.sync += self.busy.eq(0)
         return m
 
     def _reference(self, m, words, votes):

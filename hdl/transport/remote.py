@@ -12,7 +12,7 @@ from ..ipu.burst import burst_layout
 from ..ipu.burst_writer import BurstWriter
 from ..ipu.windows import WindowCheck, windows_layout
 from .interface import port_state_layout
-from .packet import MAX_BEATS, Kind, answer_layout, header_layout
+from .packet import MAX_BEATS, MAX_BYTES, Kind, answer_layout, header_layout
 
 
 def request_layout() -> data.StructLayout:
@@ -111,7 +111,7 @@ class Remote(wiring.Component):
         bus, page = self.config.bus_bytes, BURST_BOUNDARY
         self.header = header = Signal(header_layout())
         fits, allowed = Signal(), Signal()
-        beats = Signal(clog2(2 * MAX_BEATS * 64 // bus))
+        beats = Signal(clog2(2 * MAX_BYTES // bus))
         request = Signal(request_layout())
         offset = header.address[:clog2(bus)]
         last_byte = header.address + header.last_byte

@@ -1,28 +1,15 @@
 """cocotb test that is no test: runs the compute self-test on ``sim_top`` for
-:meth:`sim.session.Session.compute_self_test`.
-
-Reads ``job.json`` in the current directory and leaves ``result.json`` there.
-"""
-
-import json
-from pathlib import Path
+:meth:`sim.session.Session.compute_self_test`."""
 
 import cocotb
-from cocotb.triggers import First, RisingEdge, Timer
 
+from .bist_job import interrupt, run_job
 from .csr_bus import CsrBus
-from .start import CYCLE_PS, identity, reset
 
 
 @cocotb.test()
 async def compute_self_test(dut):
-    job = json.loads(Path("job.json").read_text())
-    (csr,) = await reset(dut)
-    result, runs = await identity(csr), []
-    if result == job["expected"]:
-        await csr.write_fields("IRQ_ENABLE", bist=1)
-        runs = [await _run(dut, csr, run) for run in job["runs"]]
-    Path("result.json").write_text(json.dumps(result | {"runs": runs}))
+    await run_job(dut, _run)
 
 
 async def load_table(csr: CsrBus, run: dict):
@@ -40,8 +27,7 @@ async def _run(dut, csr: CsrBus, run: dict) -> dict:
     await load_table(csr, run)
     await csr.write_fields("CBIST_CONTROL", start=1)
     while (await csr.read_fields("CBIST_STATUS"))["running"]:
-        if dut.irq.value != 1:
-            await First(RisingEdge(dut.irq), Timer(2 * run["cycles"] * CYCLE_PS, unit="ps"))
+        await interrupt(dut, run["cycles"])
     await csr.write_fields("IRQ_STATUS", bist=1)
     wrong = []
     for macro in range(run["macros"]):

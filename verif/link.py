@@ -151,6 +151,7 @@ class Pair:
             end.drive("take_rate", 255)
             end.drive("rst", 1)
             end.drive("clear", 1)
+            end.drive("stop_clock", 0)
         self.cable.set(load=0, delay=0, skew=0, invert=0, dead=0, interval=0, burst=0)
         for way, salt in (("ab", 1), ("ba", 2)):
             self.cable.set(way, seed=(cocotb.RANDOM_SEED * 2 + salt) * 0x9E37_79B9_7F4A_7C15 % (1 << 64))

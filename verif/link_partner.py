@@ -29,11 +29,12 @@ DEPTH = 24
 class FlitRules:
     """What the page says of every transmitter's flits, whether a receiver depends on it or not.
 
-    ``injecting`` says that wrong sequence numbers are sent on purpose: repetitions are not compared.
+    ``spoken`` tells whether the partner has sent a NULL or DATA flit. ``injecting`` says that wrong sequence numbers
+    are sent on purpose: repetitions are not compared.
     """
 
-    def __init__(self, geometry: Geometry):
-        self.geometry = geometry
+    def __init__(self, geometry: Geometry, spoken: Callable[[], bool]):
+        self.geometry, self.spoken = geometry, spoken
         self.flits = 0
         self.injecting = False
         self._since: dict[int, int] = {}
@@ -55,6 +56,7 @@ class FlitRules:
         if trailer.type == Type.NULL:
             assert trailer.beats == 0, "NULL with beats"
             return
+        assert self.spoken(), "DATA before the partner's first NULL or DATA"
         before = self._sent.get(trailer.sequence)
         self._sent = {key: value for key, value in self._sent.items()
                       if (trailer.sequence - key) % 256 < 64 or (key - trailer.sequence) % 256 < 64}
@@ -98,7 +100,7 @@ class Meeting:
 
     def _new_partner(self, configuration: int):
         self.partner = Endpoint(self.geometry, configuration, depth=DEPTH, patience=self.parameters.lane_timeout)
-        self.rules = FlitRules(self.geometry)
+        self.rules = FlitRules(self.geometry, lambda: self.partner.spoken)
         self.partner.witness = lambda trailer, flit: self.rules.check(trailer, flit)
 
     def forget(self):
@@ -108,7 +110,7 @@ class Meeting:
         self.at_partner: list[list[int]] = [[] for _ in channels]
         self.from_partner: list[list[int]] = [[] for _ in channels]
         self.at_link: list[list[int]] = [[] for _ in channels]
-        self.rules = FlitRules(self.geometry)
+        self.rules = FlitRules(self.geometry, lambda: self.partner.spoken)
 
     # Signals
 

@@ -12,6 +12,10 @@ from .prbs import STATE_BITS, prbs_next
 #: Blocks without a good one after which the next bit slip is tried, and after which a lane is given up.
 SLIP_BLOCKS, LOST_BLOCKS = 4, 12
 
+#: Good blocks in a row after which a lane is used. A lane with so many errors that they spoil half of all flits gets so
+#: far once in thousands of attempts.
+STEADY_BLOCKS = 32
+
 #: Words of a test pattern in a row that a checker must have foreseen to follow it, and wrong bits that end it.
 PATTERN_WORDS = 8
 
@@ -35,6 +39,8 @@ class LaneAligner(wiring.Component):
     begin : Out(1)
         ``word`` is the first after the last round.
     locked : Out(1)
+    steady : Out(1)
+        Since it locked, :data:`STEADY_BLOCKS` blocks in a row were good.
     info : Out(training_layout)
         Of the last good block.
     pattern_locked : Out(1), pattern_errors : Out
@@ -51,6 +57,7 @@ class LaneAligner(wiring.Component):
             "position": Out(clog2(p.round_words)),
             "begin": Out(1),
             "locked": Out(1),
+            "steady": Out(1),
             "info": Out(training_layout()),
             "pattern_locked": Out(1), "pattern_errors": Out(range(p.lane_bits + 1)),
         })
@@ -101,8 +108,22 @@ class LaneAligner(wiring.Component):
         here = Cat(Const(p.block_words - 1, clog2(p.block_words)), seen.count)
         m.d.sync += self.position.eq(Mux(good, here, self.position) + 1)
         m.d.comb += self.begin.eq(self.locked & self.info.last & (self.position == 0))
+        self._prove(m, good)
         self._check_pattern(m)
         return m
+
+    def _prove(self, m, good):
+        """Counts good blocks in a row, until they are enough."""
+        p = self.parameters
+        streak = Signal(range(STEADY_BLOCKS + 1))
+        due = self.position[:clog2(p.block_words)] == p.block_words - 1
+        m.d.comb += self.steady.eq(streak == STEADY_BLOCKS)
+        with m.If(~self.steady & good):
+            m.d.sync += streak.eq(streak + 1)
+        with m.Elif(~self.steady & self.search & due):
+            m.d.sync += streak.eq(0)
+        with m.If(~self.locked | self.forget):
+            m.d.sync += streak.eq(0)
 
     def _check_pattern(self, m):
         """Foresees each word from the 31 bits before: received ones, or when locked its own."""

@@ -1,5 +1,8 @@
 """The receive side up to the clock crossing: lanes in, descrambled line words out."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -24,8 +27,8 @@ class LineReceiver(wiring.Component):
     """Trains by itself when told to, then delivers line words until told to train again.
 
     Lanes may come in any order, of any polarity, shifted by any number of bits, and apart by up to ``skew_words - 2``
-    lane words. When the first lane has locked, the others have ``lane_timeout`` cycles; then the lanes that have, the
-    lowest by the partner's numbers that are a power of two, are used.
+    lane words. When the first lane is steady, the others have ``lane_timeout`` cycles; then the lanes that are, the
+    lowest by the partner's numbers that are a power of two, are used. Of lanes that say one number the first counts.
 
     In the domain of the receive clock. From ``i_lanes`` to ``entry``: 3 cycles at full width.
 
@@ -74,13 +77,18 @@ class LineReceiver(wiring.Component):
     def _select(self, m):
         """Which lanes are used. Returns whether all of them have come to the begin of a round."""
         p = self.parameters
-        locked = Cat(a.locked for a in self.aligners)
+        steady = Cat(a.steady for a in self.aligners)
         timer = Signal(range(p.lane_timeout + 1))
+        claims = [Signal(p.lanes, name=f"claims_{n}") for n in range(p.lanes)]  # lanes that say the partner's number n
         present = Signal(p.lanes)  # by the partner's numbers
         chosen = Signal(p.lanes)
-        m.d.comb += [present[n].eq(Cat(a.locked & (a.info.lane == n) for a in self.aligners).any())
-                     for n in range(p.lanes)]
-        m.d.comb += chosen.eq(largest_power(present))
+        used = Signal(p.lanes)
+        m.d.comb += [claim.eq(Cat(a.steady & (a.info.lane == n) for a in self.aligners))
+                     for n, claim in enumerate(claims)]
+        m.d.comb += [
+            present.eq(Cat(claim.any() for claim in claims)), chosen.eq(largest_power(present)),
+            used.eq(reduce(or_, (Mux(bit, (claim & -claim)[:p.lanes], 0) for bit, claim in zip(chosen, claims)))),
+        ]
         arrived = Signal(p.lanes)
         all_arrived = Signal()
         late = Signal()
@@ -94,17 +102,14 @@ class LineReceiver(wiring.Component):
         with m.FSM(name="select"):
             with m.State("HUNT"):
                 m.d.sync += self.hunting.eq(self.hunt)
-                m.d.sync += timer.eq(Mux(locked.any(), timer + 1, 0))
+                m.d.sync += timer.eq(Mux(steady.any(), timer + 1, 0))
                 with m.If(self.hunt):
                     m.d.sync += timer.eq(0)
-                with m.Elif(locked.all() | (timer == p.lane_timeout)):
-                    m.d.sync += [self.mask.eq(chosen), arrived.eq(0)]
-                    for a, rank, used in zip(self.aligners, self.rank, self.used):
+                with m.Elif(steady.all() | steady.any() & (timer == p.lane_timeout)):
+                    m.d.sync += [self.mask.eq(chosen), self.used.eq(used), arrived.eq(0)]
+                    for a, rank in zip(self.aligners, self.rank):
                         below = [chosen & (1 << n) - 1 for n in range(p.lanes)]
-                        m.d.sync += [
-                            used.eq(a.locked & (chosen >> a.info.lane)[0]),
-                            rank.eq(ones(Array(below)[a.info.lane[:max(1, clog2(p.lanes))]])),
-                        ]
+                        m.d.sync += rank.eq(ones(Array(below)[a.info.lane[:max(1, clog2(p.lanes))]]))
                     m.next = "ALIGN"
             with m.State("ALIGN"):
                 m.d.sync += arrived.eq(Mux(late, 0, arrived | now))

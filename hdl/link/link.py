@@ -12,7 +12,7 @@ from amaranth.hdl import (
     Signal,
 )
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.cdc import FFSynchronizer, PulseSynchronizer, ResetSynchronizer
+from amaranth.lib.cdc import FFSynchronizer, ResetSynchronizer
 from amaranth.lib.fifo import AsyncFIFO
 from amaranth.lib.wiring import In, Out, connect
 
@@ -62,7 +62,7 @@ class LinkCounters(data.Struct):
     retrains: 32  #: times that the link was up and trained again
     refused: 32  #: flits that were right by their CRC and broke a rule, and HELLO flits of other configurations
     skip_errors: 32  #: lane words that should have been skip words
-    overruns: 32  #: words lost because the transmitter's clock was out of tolerance
+    overruns: 32  #: times that words were lost because the transmitter's clock was out of tolerance
 
 
 class LinkInject(data.Struct):
@@ -123,18 +123,17 @@ class Link(wiring.Component):
         m = Module()
         p = self.parameters
         m.submodules.training = self.training = training = Training(p)
-        self.overrun = Signal()
         self.transmitter = Transmitter(p)
         m.submodules.transmitter = ResetInserter(training.clear)(self.transmitter)
         m.submodules.line_transmitter = self.line_transmitter = LineTransmitter(p)
         m.submodules.receiver = self.receiver = Receiver(p)
-        entry, entry_valid = self._receive(m)
+        entry, entry_valid, overrun = self._receive(m)
         self._transmit(m)
         self._exchange(m)
         self._train(m, entry, entry_valid)
         self._payload(m)
         self._inject(m)
-        self._count(m, entry, entry_valid)
+        self._count(m, entry, entry_valid, overrun)
         return m
 
     def _receive(self, m):
@@ -146,28 +145,33 @@ class Link(wiring.Component):
         line = LineReceiver(p)
         m.submodules.line_receiver = DomainRenamer("receive")(line)
         m.submodules.crossing = crossing = AsyncFIFO(
-            width=entry_layout(p).size, depth=CROSSING_DEPTH, r_domain="sync", w_domain="receive")
-        m.submodules.hunt = FFSynchronizer(training.hunt, line.hunt, o_domain="receive")
+            width=entry_layout(p).size + 1, depth=CROSSING_DEPTH, r_domain="sync", w_domain="receive")
+        hunt, test = Signal(), Signal()  # of the state: registers, since nothing else may cross
+        m.d.sync += [hunt.eq(training.hunt), test.eq(training.state == LinkState.TEST)]
+        m.submodules.hunt = FFSynchronizer(hunt, line.hunt, o_domain="receive")
         m.submodules.hunting = FFSynchronizer(line.hunting, training.hunting)
-        m.submodules.test = FFSynchronizer(control.test, line.test, o_domain="receive")
+        m.submodules.test = FFSynchronizer(test, line.test, o_domain="receive")
         for mine, near, far in zip(line.i_lanes, self.o_lanes, self.i_lanes):
             m.d.comb += mine.eq(Mux(control.near_loopback, near, far))
+        overrun = Signal()  # entries were lost before the next
         m.d.comb += [
-            crossing.w_data.eq(line.entry), crossing.w_en.eq(line.entry_valid),
+            crossing.w_data.eq(Cat(line.entry, overrun)), crossing.w_en.eq(line.entry_valid),
             crossing.r_en.eq(1),
         ]
-        m.submodules.overrun = overrun = PulseSynchronizer("receive", "sync")
-        m.d.comb += [overrun.i.eq(line.entry_valid & ~crossing.w_rdy), self.overrun.eq(overrun.o)]
+        with m.If(line.entry_valid):
+            m.d.receive += overrun.eq(~crossing.w_rdy)
         entry = Signal(entry_layout(p))
-        entry_valid = Signal()
-        m.d.comb += [entry.eq(crossing.r_data), entry_valid.eq(crossing.r_rdy)]
-        return entry, entry_valid
+        entry_valid, overrun_seen = Signal(), Signal()
+        m.d.comb += [
+            Cat(entry, overrun_seen).eq(crossing.r_data), entry_valid.eq(crossing.r_rdy),
+        ]
+        return entry, entry_valid, entry_valid & overrun_seen
 
     def _transmit(self, m):
         training, transmitter, line = self.training, self.transmitter, self.line_transmitter
         connect(m, transmitter=transmitter.o_line, line=line.i_line)
         m.d.comb += [
-            transmitter.run.eq(training.run), training.idle.eq(transmitter.idle),
+            transmitter.run.eq(training.run), training.idle.eq(transmitter.idle & ~self.receiver.busy),
             transmitter.up.eq(self.status.state == LinkState.UP),
             transmitter.hello.eq(training.hello), transmitter.config_hash.eq(self.config_hash),
             line.train.eq(training.train), line.finish.eq(training.finish), line.silent.eq(training.silent),
@@ -181,7 +185,7 @@ class Link(wiring.Component):
         """What one direction's flits say about the other."""
         transmitter, receiver = self.transmitter, self.receiver
         m.d.comb += [
-            transmitter.answer.eq(receiver.answer),
+            transmitter.answer.eq(receiver.answer), transmitter.answered.eq(receiver.heard),
             *(getattr(transmitter, name).eq(getattr(receiver, name)) for name in (
                 "acknowledge", "acknowledged", "refused", "credit", "credit_channel", "credited")),
         ]
@@ -237,14 +241,14 @@ class Link(wiring.Component):
                                   | self.inject_once.as_value() & ~before.as_value()),
         ]
 
-    def _count(self, m, entry, entry_valid):
+    def _count(self, m, entry, entry_valid, overrun):
         p, transmitter, receiver, training = self.parameters, self.transmitter, self.receiver, self.training
         told = data.View(lane_errors_layout(), entry.payload[:lane_errors_layout().size])
         lanes = entry_valid & (entry.kind == Entry.LANES)
         counted = {
             "flits_sent": transmitter.flit_sent, "flits_good": receiver.good, "flits_bad": receiver.bad,
             "replays": transmitter.replayed, "timeouts": transmitter.timed_out, "retrains": training.retrained,
-            "refused": receiver.refusing | training.refused, "overruns": self.overrun,
+            "refused": receiver.refusing | training.refused, "overruns": overrun,
             "skip_errors": Mux(lanes & ~told.test, ones(told.errors), 0),
         }
         for name, event in counted.items():

@@ -39,13 +39,14 @@ class LinkParameters:
     lane_timeout : int
         Cycles of the receive clock that a receiver waits, when its first lane has locked, for the others.
     training_timeout : int
-        Cycles of an attempt to train, the exchange of HELLO flits included.
+        Cycles of an attempt to train, and of the exchange of HELLO flits.
     ack_timeout : int
         Cycles without progress of the acknowledgements after which flits are replayed.
     retrain_replays : int
         Replays in a row without progress after which the link retrains.
     retrain_bad_flits : int
-        Bad flits in a row after which the link retrains.
+        Bad flits, less two for each good one, after which the link retrains: that many in a row, and sooner or later if
+        more than two of three are bad.
 
     Raises
     ------

@@ -27,6 +27,10 @@ from .unpacker import Unpacker
 _RESIDUE = 0xB798_B438
 
 
+#: Cycles without a line word after which line words have ended; on one lane of 16 they come 32 cycles apart.
+SILENT_CYCLES = 256
+
+
 class ReceiveFault(data.Struct):
     """Errors to inject: into the next flit that is received."""
     corrupt: 1  #: one bit before the CRC
@@ -69,8 +73,10 @@ class Receiver(wiring.Component):
         A good NULL or DATA flit has come since ``clear``.
     sequenced : Out(1)
         Strobe of the same.
+    busy : Out(1)
+        A flit that has come is being checked or delivered.
     lost : Out(1)
-        Bad flits in a row have reached their limit.
+        Two of three flits are bad, so that the line has to be trained again; or line words have ended.
     inject, injected : In, Out(ReceiveFault)
     """
 
@@ -87,7 +93,7 @@ class Receiver(wiring.Component):
             "partner_refuses": Out(4), "refusal": Out(1),
             "hello": Out(hello_layout()), "config_hash": Out(UNIT_BITS), "hello_valid": Out(1),
             "good": Out(1), "bad": Out(1), "refusing": Out(1), "fault": Out(Cause),
-            "sequenced": Out(1), "heard": Out(1), "lost": Out(1),
+            "sequenced": Out(1), "heard": Out(1), "busy": Out(1), "lost": Out(1),
             "inject": In(ReceiveFault), "injected": Out(ReceiveFault),
         })
 
@@ -106,17 +112,32 @@ class Receiver(wiring.Component):
             self.bad.eq(checked & ~passed),
             self.good.eq(good),
         ]
-        streak = Signal(8)
-        m.d.comb += self.lost.eq(streak == p.retrain_bad_flits)
-        with m.If(self.flush | self.good):
-            m.d.sync += streak.eq(0)
-        with m.Elif(self.bad & ~self.lost):
-            m.d.sync += streak.eq(streak + 1)
+        m.d.comb += self.busy.eq(checked | self.unpacker.busy)
+        self._judge(m)
         self._rules(m, header)
         self._sequence(m, header, good)
-        self._messages(m, header, good & (self.fault == Cause.NONE))
+        self._messages(m, header, good)
         self._deliver(m, header)
         return m
+
+    def _judge(self, m):
+        """Whether the line is any good: bad flits less twice the good ones, and cycles without a word."""
+        surplus = Signal(8)
+        silence = Signal(range(SILENT_CYCLES + 1))
+        coming = Signal()
+        m.d.comb += self.lost.eq((surplus == self.parameters.retrain_bad_flits) | (silence == SILENT_CYCLES))
+        with m.If(self.flush):
+            m.d.sync += surplus.eq(0)
+        with m.Elif(self.good):
+            m.d.sync += surplus.eq(Mux(surplus > 2, surplus - 2, 0))
+        with m.Elif(self.bad & ~self.lost):
+            m.d.sync += surplus.eq(surplus + 1)
+        with m.If(self.flush):
+            m.d.sync += [coming.eq(0), silence.eq(0)]
+        with m.Elif(self.valid):
+            m.d.sync += [coming.eq(1), silence.eq(0)]
+        with m.Elif(coming & (silence != SILENT_CYCLES)):
+            m.d.sync += silence.eq(silence + 1)
 
     def _check(self, m):
         """Words into a buffer of one flit, and through the CRC; the trailer, whether it is right, and when."""
@@ -218,7 +239,7 @@ class Receiver(wiring.Component):
         message = Signal()
         heard = Signal()
         m.d.comb += [
-            message.eq(good & self.listen & (header.type != FlitType.HELLO)),
+            message.eq(good & self.listen & (header.type <= FlitType.DATA)),
             heard.eq(message & ~self.inject.deaf), self.injected.deaf.eq(message & self.inject.deaf),
             self.acknowledge.eq(header.value), self.credit.eq(header.value), self.partner_refuses.eq(header.value),
             self.acknowledged.eq(heard & (header.message <= Message.NAK)),

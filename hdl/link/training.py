@@ -37,8 +37,10 @@ class Training(wiring.Component):
     transmit_mask, receive_mask : Out(lanes)
         Lanes in use, both by the number of the transmitter's lane.
     clear : Out(1)
-    run, idle, discard : Out, In, Out
-        Of the transmitter: makes flits, has ended, nobody takes its words.
+    run, discard : Out
+        Of the transmitter: makes flits; nobody takes its words.
+    idle : In(1)
+        Transmitter and receiver have ended with the flits that they had begun.
     silent, train, finish, training_state, flits : Out, Out, Out, Out, In
         Of the line's transmitter.
     hunt, hunting : Out, In
@@ -91,7 +93,7 @@ class Training(wiring.Component):
         fresh = Signal()
         seen = Signal()
         refusals = Signal(range(REFUSAL_FLITS + 1))
-        attempt = Signal(range(p.training_timeout + 1))  # cycles of this attempt to train
+        attempt = Signal(range(p.training_timeout + 1))  # cycles of this attempt to train, then of HELLO
         away = Signal(32)  # cycles since the link was up
         overdue = Signal()
         down = Signal(Cause)
@@ -113,7 +115,7 @@ class Training(wiring.Component):
             """Ends of every state but DOWN and TEST; the last that applies wins."""
             with m.If(overdue):
                 m.next = "DRAIN"
-            with m.If((self.down_after != 0) & (away == self.down_after)):
+            with m.If((self.down_after != 0) & (away >= self.down_after)):
                 m.d.comb += down.eq(Cause.NO_PARTNER)
             with m.If(down != Cause.NONE):
                 m.d.sync += self.cause.eq(down)
@@ -172,6 +174,7 @@ class Training(wiring.Component):
                 m.d.comb += [self.state.eq(LinkState.TRAINING), self.training_state.eq(TrainingState.READY),
                              self.wanted.eq(1), self.run.eq(1), self.finish.eq(1)]
                 with m.If(self.flits):
+                    m.d.sync += attempt.eq(0)
                     m.next = "HELLO"
                 leave()
             with m.State("HELLO"):
@@ -191,7 +194,7 @@ class Training(wiring.Component):
                             m.next = "UP"
                 with m.If(self.sequenced):
                     m.next = "UP"
-                with m.If(self.lost):
+                with m.If(self.lost | self.reported & (self.report.state < TrainingState.READY)):
                     m.next = "DRAIN"
                 leave()
             with m.State("REFUSE"):

@@ -24,6 +24,8 @@ class Unpacker(wiring.Component):
         Zero with ``start``.
     partial : Out(unit_bits)
         Units that the next flit begins with to complete a beat; valid between flits.
+    busy : Out(1)
+        A flit's words are being shown.
     beat : Out(word_bits), beat_channel : Out(2), beat_valid : Out(1)
     """
 
@@ -35,6 +37,7 @@ class Unpacker(wiring.Component):
             "word": In(p.word_bits),
             "index": Out(5),
             "partial": Out(p.unit_bits),
+            "busy": Out(1),
             "beat": Out(p.word_bits), "beat_channel": Out(2), "beat_valid": Out(1),
         })
 
@@ -49,17 +52,16 @@ class Unpacker(wiring.Component):
         held_channel = Signal(2)
         tail = Signal(p.word_bits, reset_less=True)
         tail_channel = Signal(2)
-        active = Signal()
         last = Signal()
         begins = Signal()
         m.d.comb += [
-            active.eq(self.start | working),
+            self.busy.eq(self.start | working),
             self.index.eq(Mux(self.start, 0, following)),
             beats.eq(Mux(self.start, self.beats, held_beats)),
             channel.eq(Mux(self.start, self.channel, held_channel)),
             last.eq(self.index == p.flit_words - 1),
             begins.eq(self.index < beats),
-            self.beat_valid.eq(active & ((self.partial != 0) | begins & ~last)),
+            self.beat_valid.eq(self.busy & ((self.partial != 0) | begins & ~last)),
             self.beat_channel.eq(Mux(self.partial != 0, tail_channel, channel)),
         ]
         if p.units == 1:
@@ -68,7 +70,7 @@ class Unpacker(wiring.Component):
             # A beat's first units were the last of the word before; without such, the word is the beat.
             offset = Cat(Const(0, UNIT_BITS.bit_length() - 1), self.partial, self.partial == 0)
             m.d.comb += self.beat.eq(Cat(tail, self.word).bit_select(offset, p.word_bits))
-        with m.If(active):
+        with m.If(self.busy):
             m.d.sync += [
                 working.eq(~last), following.eq(self.index + 1), held_beats.eq(beats), held_channel.eq(channel),
                 self.partial.eq(Mux(begins, self.partial + last, 0)),

@@ -253,4 +253,6 @@ class Remote(wiring.Component):
                 m.d.sync += [failure.cause.eq(request.cause), failure.address.eq(request.address)]
         empty = Signal()
         m.d.comb += empty.eq(~self.requests.r_rdy & ~answering)
+        with m.If(self.over & empty):  # an END that did not come
+            m.d.sync += failure.eq(0)
         return empty

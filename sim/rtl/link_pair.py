@@ -20,7 +20,7 @@ def link_pair(link: Generated, parameters: LinkParameters) -> Generated:
     Ports: per end ``<end>_clk``, ``<end>_rst``, the link's ports other than payload and lanes as ``<end>_<port>`` (the
     lanes' ``lane_errors`` side by side in one), and those of its ``link_traffic``, payload left out but for the
     handshake; ``ab_*`` and ``ba_*`` are the settings of the two ``link_channel``. Near loopback gives a link its own
-    clock as receive clock. Build with :data:`SOURCES`.
+    clock as receive clock; while ``<end>_stop_clock`` is high, an end has none. Build with :data:`SOURCES`.
     """
     p = parameters
     lanes, channels, bits = p.lanes, p.channels, p.word_bits
@@ -32,6 +32,7 @@ def link_pair(link: Generated, parameters: LinkParameters) -> Generated:
     for end, other, incoming in (("a", "b", "ba"), ("b", "a", "ab")):
         ports |= {f"{end}_clk": ("input", 1), f"{end}_rst": ("input", 1), f"{end}_lane_errors": ("output", 32 * lanes)}
         ports |= {f"{end}_{name}": shape for name, shape in own.items()}
+        ports[f"{end}_stop_clock"] = ("input", 1)
         traffic = {"clear": ("input", 1), "goal": ("input", counts), "offer_rate": ("input", 8),
                    "take_rate": ("input", 8), "i_valid": ("output", channels), "i_ready": ("output", channels),
                    "o_valid": ("output", channels), "o_ready": ("output", channels), "sent": ("output", counts),
@@ -41,7 +42,7 @@ def link_pair(link: Generated, parameters: LinkParameters) -> Generated:
         body += wires({f"{end}_{way}_lanes": lanes * p.lane_bits for way in "oi"}
                       | {f"{end}_{way}_payload": channels * bits for way in "io"})
         pins = {"clk": f"{end}_clk", "rst": f"{end}_rst",
-                "receive_clock": f"{end}_control[2] ? {end}_clk : {other}_clk"}
+                "receive_clock": f"({end}_control[2] ? {end}_clk : {other}_clk) & ~{end}_stop_clock"}
         pins |= {name: f"{end}_{name}" for name in own}
         for lane in range(lanes):
             for name, width in (("o_lanes", p.lane_bits), ("i_lanes", p.lane_bits), ("lane_errors", 32)):

@@ -25,6 +25,7 @@ from verif.link_reference.replay import Receiver, Sender
 ATTEMPT = 32768
 PATIENCE = 4096
 BAD_FLITS = 32
+SILENCE = 256
 FRUITLESS_REPLAYS = 16
 REFUSING_HELLOS = 64
 
@@ -55,6 +56,7 @@ class Endpoint:
     Beats go into `send` and come out of `read`, or of `receiver.arrived`. `depth` is the receive buffer's, in beats;
     `down_after` is in cycles, 0 is never; `patience` is how many cycles a receiver waits for the other lanes when its
     first one is locked. `flits_good` and `flits_bad` count since the object was made.
+    `spoken` says that a NULL or DATA flit has been sent in this session.
     `witness` is called with each flit, whatever becomes of it; its trailer is None if the CRC is wrong.
     """
 
@@ -114,6 +116,7 @@ class Endpoint:
         self.receiver = Receiver(self.geometry, self.depth)
         self._was_up = False
         self._heard = False  # a NULL or DATA flit of the partner has come
+        self.spoken = False
         self._not_up = 0
 
     def _down(self, cause: Cause) -> None:
@@ -140,11 +143,13 @@ class Endpoint:
     def _hello(self) -> None:
         """Training has ended for this end's transmitter."""
         self.state = State.HELLO
+        self._attempt = 0
         self._framer = Framer(self.geometry)
         self._used = lanes_of(self._transmit_mask)
         self._seen = False
         self._refusing = 0
         self._bad = 0
+        self._silence: int | None = None  # cycles since a line word
         self.sender.resume()
 
     def _up(self) -> None:
@@ -172,6 +177,10 @@ class Endpoint:
         return self._line.popleft()
 
     def _timers(self) -> None:
+        if self.state in (State.HELLO, State.UP) and self._silence is not None:
+            self._silence += 1
+            if self._silence == SILENCE:
+                self._retrain()
         if self.state is State.UP:
             self.sender.tick()
             if self.sender.fruitless >= FRUITLESS_REPLAYS:
@@ -179,7 +188,7 @@ class Endpoint:
         elif self.state is not State.DOWN:
             self._not_up += 1
             self._attempt += 1
-            if self._not_up == self.down_after:
+            if 0 < self.down_after <= self._not_up:
                 self._down(Cause.NO_PARTNER)
             elif self._attempt == ATTEMPT:
                 self._search()
@@ -195,7 +204,7 @@ class Endpoint:
                 self._hello()
             else:
                 return self._blocks()
-        flit = self._hello_flit() if self.state is State.HELLO else self.sender.flit(*self.receiver.message())
+        flit = self._hello_flit() if self.state is State.HELLO else self._numbered_flit()
         return [cycle for word in self._framer.words(flit) for cycle in spread(word, self._used, self.geometry)]
 
     def _blocks(self) -> list[list[int]]:
@@ -212,6 +221,10 @@ class Endpoint:
             for cycle in range(geometry.block_cycles)
         ]
 
+    def _numbered_flit(self) -> list[int]:
+        self.spoken = True
+        return self.sender.flit(*self.receiver.message(), new=self._heard)
+
     def _hello_flit(self) -> list[int]:
         cause = Cause.NONE
         if self._refusing:
@@ -220,25 +233,31 @@ class Endpoint:
             if not self._refusing:
                 self._down(cause)
         hello = Hello(VERSION, fresh=not self._was_up, seen=self._seen, reserved=0, cause=cause)
-        return seal(hello.payload(self.configuration), Trailer(Type.HELLO))
+        # of its trailer only the type means something
+        trailer = Trailer(Type.HELLO, message=3, value=1023, sequence=255, epoch=3, channel=3, beats=31)
+        return seal(hello.payload(self.configuration), trailer)
 
     # Receiving
 
     def _receive(self, lane_words: list[int]) -> None:
         lanes = self._lanes
         lanes.push(lane_words)
-        while lanes.blocks:
+        while lanes.blocks and lanes is self._lanes:
             self._on_block(lanes.blocks.popleft())
         if self.state is State.SEARCH and lanes.mask:
             self.state = State.LOCKED
         if self.state is State.READY and lanes.line:
             self.state = State.FINISH
+        if lanes.words and self.state in (State.HELLO, State.UP):
+            self._silence = 0
         while lanes.words and lanes is self._lanes:
             flit = self._deframer.push(lanes.words.popleft())
             if flit is not None:
                 self._on_flit(flit)
 
     def _on_block(self, block: Block) -> None:
+        if self.state is State.HELLO and block.phase != Phase.READY:
+            self._search()
         if block.phase == Phase.SEARCH:
             return
         if self.state is State.LOCKED:
@@ -257,7 +276,7 @@ class Endpoint:
             self._on_bad_flit()
             return
         self.flits_good += 1
-        self._bad = 0
+        self._bad = max(0, self._bad - 2)
         if trailer.type == Type.HELLO:
             if self.state is State.HELLO:
                 self._on_hello(Hello.of(flit), flit[0])

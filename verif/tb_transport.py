@@ -507,6 +507,32 @@ async def test_packets_outside_of_windows_are_refused(dut):
 
 
 @cocotb.test()
+@cocotb.parametrize(cause=[Cause.REMOTE_WINDOW, Cause.REMOTE_ERROR])
+async def test_a_failure_ends_with_its_session(dut, cause):
+    """A packet fails and its END does not come, because the link goes down: the next session's first END is answered for
+    its own packets, and posts."""
+    bench = await TransportBench.start(dut)
+    end, _ = partners(bench)
+    first, limit = BASE + HALF, BASE + SIZE
+    bad = end.random_packet(BASE, BASE + HALF) if cause == Cause.REMOTE_WINDOW else end.random_packet(first, limit)
+    if cause == Cause.REMOTE_ERROR:
+        bench.memory.write_errors[bad.address // BUS * BUS] = AxiResp.SLVERR
+    end.request(bad)
+    await ClockCycles(dut.clk, 200)
+    bench.link(0, down=1, cause=LinkCause.NO_PARTNER)
+    await ClockCycles(dut.clk, 20)
+    bench.memory.write_errors.clear()
+    bench.link(0, up=1)
+    good = end.random_packet(first, limit)
+    end.request(good, Packet(post=2))
+    await bench.until(lambda: bool(end.answers))
+    assert end.answers == [(Cause.NONE, 0)]
+    assert bench.semaphores()[2] == 1
+    assert bench.bytes_at(good.address, len(good.data)) == good.data
+    report()
+
+
+@cocotb.test()
 async def test_memory_errors_are_answered(dut):
     bench = await TransportBench.start(dut, 0.2)
     end, _ = partners(bench)

@@ -10,7 +10,8 @@ NAME ?=
 SENTENCE ?=
 
 PY := .venv/bin/python
-PYTEST := $(PY) -m pytest -q
+# One test at a time to each process: they differ by a factor of ten thousand.
+PYTEST := $(PY) -m pytest -q --maxschedchunk=1
 SIM_OPTIONS = --sim $(SIM) $(if $(TB),--bench $(TB)) $(if $(SEED),--seed $(SEED))
 
 .PHONY: help sim test formal demo verilog waves bench doctor lint docs clean

@@ -1,5 +1,6 @@
 """The chip-to-chip link at the width of its anchor, 64 bytes per cycle on 8 lanes: payload over line bits with both
-directions full, by bit error rate; latency of 64 bytes on an idle link; recovery from a burst, a dead lane, a cut.
+directions full, by bit error rate; latency of a write of 64 bytes, its header included, on an idle link in any phase of
+flits and skip words; recovery from a burst, a dead lane, a cut, once each and to within 8 cycles.
 
 Two links on a cable of the simulator, all flits counted, line coding free. The anchor is OMI DLx, the only other open
 link RTL with replay. While bits are wrong and afterwards every beat is checked: none may be lost, doubled or changed.
@@ -75,7 +76,7 @@ def main():
     parser.add_argument("--bad-flits", type=int, default=BAD_FLITS, help="flits that errors must have hit")
     arguments = parser.parse_args()
     made, parameters = links()
-    cycles = {int(key): count for key, count in measure(made, parameters, "latency")["latency"].items()}
+    latency = {name: [int(cycles) for cycles in found] for name, found in measure(made, parameters, "latency").items()}
     sweep = [measure(made, parameters, "throughput", rate=rate, bytes=arguments.bytes,
                      bad_flits=arguments.bad_flits if rate else 0)
              for rate in tqdm(RATES, desc="bit error rates", unit="run")]
@@ -88,8 +89,10 @@ def main():
              f"{ANCHOR[p['rate']]:.1%}" if p["rate"] in ANCHOR else "",
              f"{p['payload_bytes']:.3g} bytes, {p['flits_bad']} bad flits; lost {p['lost']}, doubled or "
              f"out of order {p['doubled']}, corrupt {p['corrupt']}") for p in sweep]
-    rows.append(("latency of 64 bytes, idle, worst phase", f"{max(cycles)} cycles", f"<= {LATENCY_GOAL}",
-                 ANCHOR_LATENCY, f"best {min(cycles)}"))
+    rows.append(("latency of a write of 64 bytes, idle, worst phase", f"{max(latency['write'])} cycles",
+                 f"<= {LATENCY_GOAL}", ANCHOR_LATENCY,
+                 f"best {min(latency['write'])}; of 64 bytes without header {min(latency['beat'])} to "
+                 f"{max(latency['beat'])}"))
     rows += [(f"recovery from {name}", f"{r['cycles']} cycles", "", "",
               f"then {r['rate_after']:.2%} on {r['lanes']} lanes") for name, r in recovery.items()]
     by_rate = {p["rate"]: p for p in sweep}
@@ -97,7 +100,8 @@ def main():
            ", ".join(f">= {goal}" + (f" at {rate:.0e}" if rate else "") for rate, goal in GOALS.items())
            + f"; latency <= {LATENCY_GOAL}",
            {"efficiency": {f"{rate:.0e}": round(p["efficiency"], 4) for rate, p in by_rate.items()},
-            "latency": max(cycles), "wrong_beats": sum(p[n] for p in sweep for n in ("lost", "doubled", "corrupt")),
+            "latency": max(latency["write"]), "latency_without_header": max(latency["beat"]),
+            "wrong_beats": sum(p[n] for p in sweep for n in ("lost", "doubled", "corrupt")),
             "bad_flits": {f"{rate:.0e}": p["flits_bad"] for rate, p in by_rate.items()},
             "recovery_cycles": {name: r["cycles"] for name, r in recovery.items()},
             "anchor": {f"{rate:.0e}": value for rate, value in ANCHOR.items()}, "plot": picture.name},

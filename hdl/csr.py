@@ -22,6 +22,9 @@ SEMAPHORES, SEMAPHORE_BITS = 16, 16
 #: Value of register WATCHDOG after reset.
 WATCHDOG_CYCLES = 1 << 20
 
+#: Cycles without partner after which a link is down, unless software says otherwise: a second at 1 GHz.
+DOWN_AFTER_CYCLES = 1 << 30
+
 #: Address bits of the register space.
 CSR_ADDR_BITS = 12
 
@@ -286,7 +289,7 @@ def link_registers(config: Config) -> list[Register]:
                 "far_loopback": (3, 1, "sends back what it receives"),
                 "test": (4, 1, "while down: test pattern on all lanes, both ways")}, writable=31),
             Register(f"{name}_DOWN_AFTER", base + 4, rw,
-                     "cycles after which a link that is not up goes down; 0: never"),
+                     "cycles after which a link that is not up goes down; 0: never", init=DOWN_AFTER_CYCLES),
             Register(f"{name}_STATUS", base + 8, ro, "state", {
                 "state": (0, 4, "0 DOWN, 1 TRAINING, 2 HELLO, 3 UP, 4 TEST"),
                 "cause": (4, 4, "why it is DOWN, see the table of link causes; 0: told to"),

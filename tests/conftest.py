@@ -13,6 +13,13 @@ def pytest_addoption(parser):
     group.addoption("--seed", type=int, default=None, help="seed of the cocotb tests, 1 by default")
 
 
+def pytest_collection_modifyitems(items):
+    """The benches first, the last of them, which are cards and take longest, before the others: so that in the end no
+    process works while the others have nothing left."""
+    regression = [item for item in items if item.get_closest_marker("sim")]
+    items[:] = regression[::-1] + [item for item in items if not item.get_closest_marker("sim")]
+
+
 class Summary:
     """Counts tests as they report, and prints the count once everything else has been printed."""
 

@@ -280,7 +280,7 @@ BENCHES: tuple[Bench, ...] = (
     Bench(name="semaphores", component=Semaphores, module="verif.tb_semaphores", configs=(LINKED,)),
     Bench(
         name="link", component=bench_link, wrap=bench_pair, sources=LINK_SOURCES, module="verif.tb_link",
-        configs=(CABLE,), verilator_configs=("small",),
+        configs=(CABLE,), verilator_configs=("small", "edge"),
         signals={
             "training": ("link_a.training.link_state", "link_b.training.link_state"),
             "transmitter": ("link_a.transmitter.chosen.*", "link_a.transmitter.replay.*"),
@@ -301,7 +301,7 @@ BENCHES: tuple[Bench, ...] = (
         signals={"links": tuple(f"chip{chip}_link0_tx" for chip in range(2))}),
     Bench(
         name="link_reference", component=bench_link, module="verif.tb_link_reference",
-        configs=(CABLE,), verilator_configs=("tiny",),
+        configs=(CABLE,), verilator_configs=("tiny", "edge"),
         signals={
             "training": ("training.link_state",),
             "transmitter": ("transmitter.chosen.*", "transmitter.replay.*"),

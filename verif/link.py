@@ -9,6 +9,7 @@ from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, Timer
 
 from hdl.config import Config
+from hdl.link.formats import Cause
 from hdl.link.link import (
     Link,
     LinkControl,
@@ -179,6 +180,13 @@ class Pair:
 
     async def up(self, cycles: int = 20_000):
         await self.until(lambda: all(end.state == LinkState.UP for end in self.ends), cycles, "up")
+
+    async def settled(self, cycles: int):
+        """Waits until both ends are up, or end a is down because its partner has begun anew."""
+        await self.until(lambda: self.a.state == LinkState.DOWN or self.a.state == self.b.state == LinkState.UP,
+                         cycles, "up, or down")
+        if self.a.state == LinkState.DOWN:
+            assert Cause(self.a.status.cause) == Cause.PARTNER_RESET
 
     async def restart(self, low: int = 8):
         """A new session at both ends, whose ``enable`` is low for some cycles, and traffic from its beginning."""

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from math import gcd
 from pathlib import Path
 
 import cocotb
@@ -80,26 +81,34 @@ async def throughput(dut):
 
 @cocotb.test()
 async def latency(dut):
-    """Cycles from the offer of one beat on an idle link to its arrival, for every phase of the flits."""
-    pair = Pair(dut, parameters())
+    """Cycles from the offer of a write on an idle link until its first beat has come, and until its last: a header and
+    a word, as :mod:`hdl.transport` sends them. For every phase of flits and skip words, how often each was found."""
+    p = parameters()
+    pair = Pair(dut, p)
+    period = p.skip_flits * p.flit_words + 1
+    step = next(cycles for cycles in range(8 * p.flit_words + 80, period) if gcd(cycles, period) == 1)
     await pair.start()
     await pair.up()
     await pair.a.cycles(200)
-    found = {}
-    for number in range(1, 8 * pair.parameters.flit_words + 1):
-        await pair.a.cycles(100 + number)
-        pair.a.goal(number)
-        while True:
+    found: list[dict[int, int]] = [{}, {}]
+    for number in range(1, period + 1):
+        pair.a.goal(2 * number)
+        waited = 0
+        while not pair.a.number("i_valid") & 1:
             await FallingEdge(pair.a.clk)
-            if pair.a.number("i_valid") & 1:
-                break
-        cycles = 0
-        while not pair.b.number("o_valid") & 1:
+            waited += 1
+        begin = waited
+        for beat in found:
+            while True:
+                await FallingEdge(pair.a.clk)
+                waited += 1
+                if pair.b.number("o_valid") & 1:
+                    break
+            beat[waited - begin] = beat.get(waited - begin, 0) + 1
+        for _ in range(step - waited):
             await FallingEdge(pair.a.clk)
-            cycles += 1
-        found[cycles] = found.get(cycles, 0) + 1
     await pair.deliver(1000)
-    write({"latency": found})
+    write({"beat": found[0], "write": found[1]})
 
 
 @cocotb.test()

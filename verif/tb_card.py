@@ -105,6 +105,31 @@ async def test_bit_errors(dut):
 
 
 @cocotb.test()
+async def test_errors_are_injected(dut):
+    """Through the registers, on either side, into one flit and into all for a while: as many are bad at the end that
+    receives them, and programs do not notice."""
+    bench = CardBench(dut)
+    await bench.start()
+    there, port = partner(bench.chips, 0, NEXT)
+    mine = bench.chip[0].csr
+    for name, csr, register in (("transmit_corrupt", bench.chip[there].csr, f"LINK{port}_FLITS_BAD"),
+                                ("receive_corrupt", mine, f"LINK{NEXT}_FLITS_BAD")):
+        programs = Exchange(bench, gemms=1, sends=4).programs
+        await bench.begin(programs)
+        before = await csr.read(register)
+        await mine.write_fields(f"LINK{NEXT}_INJECT_ONCE", **{name: 1})
+        await bench.cycles(200)
+        assert await csr.read(register) == before + 1
+        await mine.write_fields(f"LINK{NEXT}_INJECT_ALWAYS", **{name: 1})
+        await bench.cycles(200)
+        await mine.write_fields(f"LINK{NEXT}_INJECT_ALWAYS")
+        for chip in bench.chip:
+            assert (await chip.ended()).cause == Cause.NONE
+        await bench.check(programs)
+        assert await csr.read(register) >= before + 4
+
+
+@cocotb.test()
 async def test_a_window_is_refused(dut):
     """The sender stops with the address, the receiver counts, nothing is written, and its own program goes on."""
     bench = CardBench(dut)

@@ -304,8 +304,8 @@ async def test_link_refuses(dut, name):
     await meet.deliver()
     flit_of = meet.partner.sender.flit
 
-    def broken(message: int, value: int, *, new: bool) -> list[int]:
-        flit = flit_of(message, value, new=new)
+    def broken(message: int, value: int) -> list[int]:
+        flit = flit_of(message, value)
         trailer = unseal(flit)
         assert trailer is not None
         # "nothing" and "null with beats" are broken NULL flits, all others DATA flits, one of them without beats

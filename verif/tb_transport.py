@@ -509,8 +509,8 @@ async def test_packets_outside_of_windows_are_refused(dut):
 @cocotb.test()
 @cocotb.parametrize(cause=[Cause.REMOTE_WINDOW, Cause.REMOTE_ERROR])
 async def test_a_failure_ends_with_its_session(dut, cause):
-    """A packet fails and its END does not come, because the link goes down: the next session's first END is answered for
-    its own packets, and posts."""
+    """A packet fails and its END does not come, because the link goes down: the next session's first END is answered
+    for its own packets, and posts."""
     bench = await TransportBench.start(dut)
     end, _ = partners(bench)
     first, limit = BASE + HALF, BASE + SIZE

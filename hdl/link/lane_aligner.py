@@ -82,13 +82,15 @@ class LaneAligner(wiring.Component):
         good = Signal()
         upside_down = Signal()
         seen = Signal(training_layout())
+        silence = Signal(range(LOST_BLOCKS * p.block_words))  # cycles without a good block
         m.d.comb += [
             marked.eq(self.search & (marker == MARKER)),
             seen.eq(Mux(marked, info, 0)),  # so that the CRC below rests while there are no blocks
             good.eq(marked & (crc == training_crc(seen.as_value())) & (seen.version == VERSION)),
-            upside_down.eq(self.search & ~self.locked & (marker == MARKER ^ (1 << UNIT_BITS) - 1)),
+            # What came with the polarity or slip before does not count.
+            upside_down.eq(self.search & ~self.locked & (silence >= p.block_words)
+                           & (marker == MARKER ^ (1 << UNIT_BITS) - 1)),
         ]
-        silence = Signal(range(LOST_BLOCKS * p.block_words))
         tried = silence == SLIP_BLOCKS * p.block_words - 1
         m.d.sync += silence.eq(silence + 1)
         with m.If(good):

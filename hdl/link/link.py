@@ -75,8 +75,9 @@ class Link(wiring.Component):
     """Moves payload beats to the partner: all of them, once, in order per virtual channel, unchanged; or tells that it
     could not. See ``docs/link.md``.
 
-    A beat that is taken on ``i_payload`` while the link is idle shows on the partner's ``o_payload`` after at most 15
-    cycles plus the channel. Throughput: 23 of 24 units of each line word, less one skip word in 1024.
+    At the default width, a beat that is taken on ``i_payload`` while the link is idle shows on the partner's
+    ``o_payload`` after at most 15 cycles plus the channel, 16 if a skip word comes between. Throughput: 23 of 24 units
+    of each line word, less one skip word in 1024.
 
     ``i_payload`` takes nothing unless the link is up. When the link goes down, ``status.undelivered`` tells how many
     beats were taken and not acknowledged; the partner may have them or not. What the partner's ``o_payload`` holds can
@@ -185,7 +186,7 @@ class Link(wiring.Component):
         """What one direction's flits say about the other."""
         transmitter, receiver = self.transmitter, self.receiver
         m.d.comb += [
-            transmitter.answer.eq(receiver.answer), transmitter.answered.eq(receiver.heard),
+            transmitter.answer.eq(receiver.answer),
             *(getattr(transmitter, name).eq(getattr(receiver, name)) for name in (
                 "acknowledge", "acknowledged", "refused", "credit", "credit_channel", "credited")),
         ]

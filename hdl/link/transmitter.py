@@ -56,9 +56,6 @@ class Transmitter(wiring.Component):
         with the scramblers' seeds.
     up : In(1)
         NULL and DATA flits; else HELLO flits.
-    answered : In(1)
-        A NULL or DATA flit of the partner has come in this session. Before, no payload is taken: a partner that has
-        accepted some is then one that would be missed if it began anew.
     hello, config_hash : In
         Contents of HELLO flits.
     answer : In(answer_layout)
@@ -82,7 +79,7 @@ class Transmitter(wiring.Component):
         p = parameters
         super().__init__({
             "i_payload": In(stream.Signature(p.word_bits)).array(p.channels),
-            "run": In(1), "idle": Out(1), "up": In(1), "answered": In(1),
+            "run": In(1), "idle": Out(1), "up": In(1),
             "hello": In(hello_layout()), "config_hash": In(UNIT_BITS),
             "answer": In(answer_layout(p)),
             "acknowledge": In(acknowledgement_layout()), "acknowledged": In(1), "refused": In(1),
@@ -130,7 +127,7 @@ class Transmitter(wiring.Component):
             m.d.comb += [
                 mode.hello.eq(~self.up),
                 mode.again.eq(self.up & replay.replaying),
-                mode.new.eq(self.up & self.answered & ~replay.replaying & ~replay.full),
+                mode.new.eq(self.up & ~replay.replaying & ~replay.full),
             ]
         with m.If(step):
             m.d.sync += [held.eq(mode), slot.eq(Mux(last, 0, slot + 1)), flits.eq(flits + last)]

@@ -12,10 +12,11 @@ from compiler.layer import Layer, LayerError, Residual
 from compiler.placement import Placement, Split
 from compiler.split import split
 from compiler.window import Window
-from hdl.config import ConfigError, configuration
+from hdl.config import Config, ConfigError, configuration
 from hdl.csr import Cause
 from hdl.isa import Opcode, OutputFormat
 from hdl.topology import partner
+from sim.card import Card
 from sim.cycle import predict
 from sim.golden.card import execute_card
 
@@ -25,14 +26,14 @@ CONFIG = configuration("small").with_(links=2, name="small_card")
 OUTPUT, INPUT = Split.OUTPUT, Split.INPUT
 
 
-def layer_of(rng, outputs: int, inputs: int, *, scales: bool = True, **fields) -> Layer:
-    shape = (outputs, -(-inputs // CONFIG.rows))
+def layer_of(rng, outputs: int, inputs: int, *, scales: bool = True, config: Config = CONFIG, **fields) -> Layer:
+    shape = (outputs, -(-inputs // config.rows))
     m = rng.integers(0, 8, shape) if scales else np.zeros(shape)
-    return Layer(random_weights(CONFIG, rng, outputs, inputs), m.astype(np.uint8),
+    return Layer(random_weights(config, rng, outputs, inputs), m.astype(np.uint8),
                  np.full(shape, 3 if scales else 0, np.uint8), **fields)
 
 
-def chain(rng, *sizes: int, last_int32: bool = False, **fields) -> list[Layer]:
+def chain(rng, *sizes: int, last_int32: bool = False, config: Config = CONFIG, **fields) -> list[Layer]:
     """Layers whose results use all of int8."""
     layers = []
     for number, (inputs, outputs) in enumerate(pairwise(sizes)):
@@ -40,13 +41,14 @@ def chain(rng, *sizes: int, last_int32: bool = False, **fields) -> list[Layer]:
         requantisation = replace(requantisation, multiplier=requantisation.multiplier / np.float32(5 * inputs))
         if last_int32 and number == len(sizes) - 2:
             requantisation = None
-        layers.append(layer_of(rng, outputs, inputs, requantisation=requantisation, zero_point=-7 * (number > 0)))
+        layers.append(layer_of(rng, outputs, inputs, requantisation=requantisation, zero_point=-7 * (number > 0),
+                               config=config))
     return layers
 
 
-def results(layers, x):
+def results(layers, x, config: Config = CONFIG):
     for layer in layers:
-        x = expected(layer, x, CONFIG.rows)
+        x = expected(layer, x, config.rows)
     return x
 
 
@@ -118,6 +120,20 @@ def test_activations_are_broadcast(chips, ways):
     programs = split(CONFIG, layers, 12, chips, ways, broadcast=True)
     assert [sorted(program.inputs) for program in programs] == [["x"], *[[]] * (chips - 1)]
     assert all(np.array_equal(y, results(layers, x)) for y in execute(programs, x, 3))
+
+
+@pytest.mark.parametrize("chips", [2, 4])
+@pytest.mark.parametrize("ways", WAYS, ids=str)
+def test_splits_run_on_the_rtl(chips, ways):
+    """Broadcast, exchange and pipeline included; every chip has the results of one."""
+    config = configuration("tiny").with_(links=2, link_lanes=1, name="tiny_card")
+    rng = np.random.default_rng(chips)
+    layers = chain(rng, 40, 34, 18, config=config)
+    x = random_activations(layers[0], rng, 10, 40)
+    want = results(layers, x, config)
+    programs = split(config, layers, 10, chips, ways, broadcast=True)
+    runs = Card(config, chips, "verilator").run(programs, [{"x": x} if program.inputs else {} for program in programs])
+    assert all(np.array_equal(run.outputs["y"], want) for run in runs)
 
 
 @pytest.mark.parametrize("chips", [1, 2, 4])

@@ -223,7 +223,7 @@ class Endpoint:
 
     def _numbered_flit(self) -> list[int]:
         self.spoken = True
-        return self.sender.flit(*self.receiver.message(), new=self._heard)
+        return self.sender.flit(*self.receiver.message())
 
     def _hello_flit(self) -> list[int]:
         cause = Cause.NONE

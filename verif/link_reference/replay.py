@@ -49,13 +49,13 @@ class Sender:
         self._idle = 0
         self._return = False
 
-    def flit(self, message: int, value: int, *, new: bool = True) -> list[int]:
-        """The next flit, with a message of this end's receiver; it may be a new one if `new`."""
+    def flit(self, message: int, value: int) -> list[int]:
+        """The next flit, with a message of this end's receiver."""
         if self._return:
             self._return = False
             self._sent = 0
             self.epoch = (self.epoch + 1) % 4
-        if new and self._sent == len(self._kept) < WINDOW:
+        if self._sent == len(self._kept) < WINDOW:
             self._cut()
         if self._sent == len(self._kept):
             trailer = Trailer(Type.NULL, message, value, self._next, self.epoch)

@@ -1,8 +1,8 @@
-"""What two and four chips gain over one: layers on cards of `edge` chips in RTL, cables and all.
+"""What two and four chips gain over one: layers on cards of `edge` chips in RTL, joined by cables without errors.
 
 A figure is the time from START, which all chips see in the same cycle, to the last chip's interrupt: activations lie on
 every chip at the start, results lie on every chip at the end. Every result on every chip is compared with the golden
-model's of one chip.
+model's of one chip. Weights and activations are random; GELU is not computed.
 
 * MiniLM-L6's feed-forward pair, 384 -> 1536 -> 384. 512 vectors are two sentences of the longest that the model is made
   for, 256 tokens. The first layer is split by outputs, the second by inputs: nothing is sent between them, and int32

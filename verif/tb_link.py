@@ -175,7 +175,8 @@ async def test_two_lanes_of_one_number(dut):
 
 @cocotb.test()
 async def test_a_lane_with_errors_is_not_used(dut):
-    """Most flits are bad, not all: it trains again, and comes up without that lane though it has good blocks, too."""
+    """Three of four flits of an idle link are bad: it trains again, and comes up without that lane though it has good
+    blocks, too."""
     pair = make(dut)
     p = pair.parameters
     await pair.start()
@@ -183,13 +184,11 @@ async def test_a_lane_with_errors_is_not_used(dut):
 
     async def noise():
         while True:
-            await pair.a.cycles(pair.random.randrange(1, p.flit_words))
-            pair.cable.set("ab", dead=0b10)
+            pair.cable.set("ab", dead=0b10 if pair.random.random() < 0.75 else 0)
             await pair.a.cycles(1)
             pair.cable.set("ab", dead=0)
+            await pair.a.cycles(p.flit_words - 1)
 
-    for end in pair.ends:
-        end.goal(*[1 << 30] * p.channels)
     good = pair.b.counters["flits_good"]
     making = cocotb.start_soon(noise())
     await retrained(pair, pair.b, 0)
